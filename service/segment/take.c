@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Taking: what the head of a queue does, and the fast path past an empty one.
+ *
+ * While anybody queues, the gate carries WAITERS, and then only the head may take what is free (the
+ * holder of the queue lock counts as the head of an empty queue). So the head meets nobody but readers
+ * that came by the fast path and look at the gate once more after they claimed their word: they see
+ * WAITERS and undo it. Who makes its shared hold exclusive may take the gate too, being a reader that no
+ * writer can pass; it looks at the readers again afterwards.
+ */
+#include "segment/segment.h"
+
+static void put_word_back(Segment *s, Entry *e) {
+        Keeper *k = keeper_any(s);
+
+        if (!k)
+                return;
+        keeper_pending(s, k, &e->word);
+        if (atomic_exchange(&e->word, 0) & WORD_WAITERS)
+                word_wake(&e->word, 1);
+        STEP(PERMIT_BACK);
+        keeper_pending_done(k);
+        keeper_drop_entry(s, &e->word);
+}
+
+static void gate_put_back(Segment *s, Slot *slot) {
+        Grant g = { .slot = slot, .entry = &slot->gate, .n = 1 };
+
+        hold_put_back(s, &g, false);
+}
+
+/* The record that a hold of the past stood on, or that described it. */
+static void old_record_free(Segment *s, Entry *e) {
+        uint64_t info = atomic_load(&e->info);
+        Record *r = record_of(s, info);
+
+        if (r && atomic_load(&r->kind) != RECORD_PROCESS && word_tid(atomic_load(&r->own)) == 0)
+                record_free(s, info);
+}
+
+static void take_note(Wait *w, Entry *e, uint32_t v) {
+        if (v & WORD_DIED && atomic_load(&e->fence) != 0)
+                w->abandoned = true;
+        old_record_free(w->s, e);
+}
+
+static void took_one(Wait *w, Entry *e) {
+        node_of(w->s, e)->mate = 0;
+        w->first = w->last = e;
+        w->got = 1;
+}
+
+/* No keeper for a word. In a thread-owned segment another thread of ours may be about to try it. */
+static int no_keeper(Wait *w) {
+        if (!w->s->thread_owned || !keeper_any(w->s))
+                return -EBUSY;
+        wait_until(w, 0);
+        return 0;
+}
+
+/* ---- is an entry to be had? ---- */
+
+/* Its owner died. May it be taken already? */
+static bool death_is_settled(Wait *w, Entry *e) {
+        uint64_t info = atomic_load(&e->info), free_at = 0, now;
+        Record *r;
+
+        if (atomic_load(&e->fence) == 0)
+                return true; /* never granted */
+        r = atomic_load(&e->flags) & ENTRY_STRICT ? record_of(w->s, info) : NULL;
+        if (r && !record_judge(r)) {
+                wait_watch(w, info);
+                return false;
+        }
+        if (w->delay_usec == 0)
+                return true;
+        now = clock_usec(CLOCK_BOOTTIME);
+        if (atomic_compare_exchange_strong(&w->slot->free_at, &free_at, usec_add(now, w->delay_usec)))
+                free_at = usec_add(now, w->delay_usec);
+        if (free_at <= now)
+                return true;
+        wait_until(w, free_at);
+        return false;
+}
+
+/* A hold that stands on a record: 1 if it does not any more. */
+static bool sentinel_is_over(Wait *w, Entry *e, uint32_t v) {
+        uint64_t info = atomic_load(&e->info), fence = atomic_load(&e->fence);
+        Record *r = (uint32_t) info == word_record(v) ? record_of(w->s, info) : NULL;
+
+        if (!r || record_judge(r) ||
+                (fence & FENCE_CLAIM && !word_owner_exists((uint32_t) fence & WORD_TID))) {
+                hold_reap(w->s, e, v);
+                return true;
+        }
+        wait_watch(w, info);
+        return false;
+}
+
+static bool owner_is_over(Wait *w, Entry *e, uint32_t v) {
+        uint64_t fence = atomic_load(&e->fence), due;
+
+        if (word_is_sentinel(v))
+                return sentinel_is_over(w, e, v);
+        if (atomic_load(&e->flags) & ENTRY_MOVING)
+                wait_watch(w, atomic_load(&e->info));
+        if (!word_owner_exists(word_tid(v))) {
+                (void) atomic_compare_exchange_strong(&e->word, &v, WORD_DIED | (v & WORD_WAITERS));
+                return true;
+        }
+        if (w->max_hold_usec == 0 || fence == 0)
+                return false;
+        due = usec_add(atomic_load(&e->since), w->max_hold_usec);
+        if (due <= clock_usec(CLOCK_MONOTONIC))
+                return hold_end(w->s, w->slot, fence, true, w->locked) >= 0;
+        wait_until(w, clock_usec(CLOCK_BOOTTIME) + due - clock_usec(CLOCK_MONOTONIC));
+        return false;
+}
+
+/* 1 nobody owns it (*ret_v), 0 somebody does, or a death is not settled: noted what to sleep on. */
+static int entry_examine(Wait *w, Entry *e, uint32_t *ret_v) {
+        for (;;) {
+                uint32_t v = atomic_load(&e->word);
+
+                if (word_tid(v) == 0) {
+                        if (v & WORD_DIED && !death_is_settled(w, e))
+                                return 0;
+                        *ret_v = v;
+                        return 1;
+                }
+                if (owner_is_over(w, e, v))
+                        continue;
+                if (!(v & WORD_WAITERS) &&
+                        !atomic_compare_exchange_strong(&e->word, &v, v | WORD_WAITERS))
+                        continue;
+                wait_block(w, &e->word, v | WORD_WAITERS);
+                return 0;
+        }
+}
+
+/* ---- exclusive ---- */
+
+/* 1 no reader is left (but our own); 0 blocked on one. */
+static int readers_gone(Wait *w) {
+        Entry *own = w->own ? w->own->entry : NULL;
+        EntryWalk walk;
+        uint32_t v;
+
+        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
+                e = entry_next(w->s, &walk)) {
+                if (e == own || atomic_load(&e->word) == 0)
+                        continue;
+                if (entry_examine(w, e, &v) == 0)
+                        return 0;
+                if (v & WORD_DIED) {
+                        take_note(w, e, v);
+                        (void) atomic_compare_exchange_strong(&e->word, &v, 0);
+                }
+        }
+        return 1;
+}
+
+static bool readers_are(Wait *w) {
+        Entry *own = w->own ? w->own->entry : NULL;
+        EntryWalk walk;
+
+        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
+                e = entry_next(w->s, &walk))
+                if (e != own && word_tid(atomic_load(&e->word)) != 0)
+                        return true;
+        return false;
+}
+
+static int take_exclusive(Wait *w) {
+        Entry *gate = &w->slot->gate;
+        uint32_t v;
+        Keeper *k;
+
+        for (;;) {
+                w->n_words = 0;
+                if (entry_examine(w, gate, &v) == 0 || readers_gone(w) == 0) {
+                        queue_unfix(w);
+                        return 0;
+                }
+                if (w->cell != 0 && !queue_fix(w)) {
+                        wait_until(w, 0);
+                        return 0;
+                }
+                k = keeper_for(w->s, &gate->word);
+                if (!k)
+                        return no_keeper(w);
+                if (!atomic_compare_exchange_strong(
+                            &gate->word, &v, k->tid | (v & WORD_WAITERS)))
+                        continue;
+                STEP(GATE_TAKEN);
+                if (!readers_are(w))
+                        break;
+                gate_put_back(w->s, w->slot);
+        }
+        take_note(w, gate, v);
+        took_one(w, gate);
+        return 1;
+}
+
+/* ---- shared ---- */
+
+static int reader_claim(Wait *w, Entry *e, uint32_t v) {
+        Keeper *k = keeper_for(w->s, &e->word);
+
+        if (!k)
+                return no_keeper(w);
+        if (!atomic_compare_exchange_strong(&e->word, &v, k->tid)) {
+                keeper_drop_entry(w->s, &e->word);
+                return 0;
+        }
+        STEP(READER_CLAIMED);
+        if (word_tid(atomic_load(&w->slot->gate.word)) != 0) {
+                put_word_back(w->s, e); /* somebody makes its shared hold exclusive */
+                return 0;
+        }
+        take_note(w, e, v);
+        took_one(w, e);
+        return 1;
+}
+
+static int readers_grow(Wait *w) {
+        uint32_t n = slot_entries(w->s, w->slot);
+        bool locked = w->locked;
+        int r;
+
+        if (n >= SEG_PERMITS_MAX)
+                return 0;
+        if (!locked) {
+                r = structure_lock(w->s, &w->slot->qlock, usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC));
+                if (r < 0)
+                        return r;
+        }
+        r = extent_reserve(w->s, w->slot, n + 1);
+        if (!locked)
+                structure_unlock(w->s, &w->slot->qlock);
+        return r < 0 ? r : 1;
+}
+
+static int take_shared(Wait *w) {
+        Entry *gate = &w->slot->gate;
+        EntryWalk walk;
+        uint32_t v;
+        int r;
+
+        for (;;) {
+                w->n_words = 0;
+                if (entry_examine(w, gate, &v) == 0)
+                        return 0;
+                if (v & WORD_DIED) {
+                        take_note(w, gate, v);
+                        if (!atomic_compare_exchange_strong(&gate->word, &v, v & ~WORD_DIED))
+                                continue;
+                }
+                for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
+                        e = entry_next(w->s, &walk)) {
+                        v = atomic_load(&e->word);
+                        if (word_tid(v) != 0 || entry_examine(w, e, &v) == 0)
+                                continue;
+                        r = reader_claim(w, e, v);
+                        if (r != 0)
+                                return r;
+                }
+                r = readers_grow(w);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+        }
+        /* As many readers as there can be: any of them will do. */
+        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
+                e = entry_next(w->s, &walk))
+                if (entry_examine(w, e, &v) == 1)
+                        wait_until(w, 0);
+        return 0;
+}
+
+/* ---- permits ---- */
+
+static int permit_gather(Wait *w, Entry *e, uint32_t v) {
+        Node *n = node_of(w->s, e);
+        Keeper *k = keeper_for(w->s, &e->word);
+
+        if (!k)
+                return no_keeper(w);
+        if (!atomic_compare_exchange_strong(&e->word, &v, k->tid)) {
+                keeper_drop_entry(w->s, &e->word);
+                return 0;
+        }
+        STEP(PERMIT_TAKEN);
+        take_note(w, e, v);
+        atomic_store(&e->fence, 0);
+        atomic_store(&e->flags, 0);
+        n->mate = NODE_GATHERED;
+        if (w->last)
+                mate_set(w->s, w->last, e);
+        else
+                w->first = e;
+        w->last = e;
+        w->got++;
+        return 1;
+}
+
+/* Held beyond the capacity since it was lowered; they count until they come back. */
+static uint32_t permits_over(Wait *w, uint32_t capacity) {
+        uint32_t over = 0, i = 0, v;
+        EntryWalk walk;
+
+        if (!(atomic_load(&w->slot->flags) & SLOT_OVER))
+                return 0;
+        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
+                e = entry_next(w->s, &walk))
+                if (i++ >= capacity && word_tid(atomic_load(&e->word)) != 0 &&
+                        entry_examine(w, e, &v) == 0)
+                        over++;
+        if (over == 0)
+                (void) atomic_fetch_and(&w->slot->flags, ~SLOT_OVER);
+        return over;
+}
+
+static int take_permits(Wait *w) {
+        uint32_t capacity = MIN_OF(atomic_load(&w->slot->capacity), SEG_PERMITS_MAX), taken = 0, v;
+        bool missed;
+        EntryWalk walk;
+        int r;
+
+        if (w->permits > capacity)
+                return -EINVAL;
+        do {
+                missed = false;
+                w->n_words = 0;
+                taken = permits_over(w, capacity);
+                for (Entry *e = entry_first(w->s, w->slot, capacity, &walk); e;
+                        e = entry_next(w->s, &walk)) {
+                        if (node_of(w->s, e)->mate & NODE_GATHERED)
+                                continue;
+                        if (entry_examine(w, e, &v) == 0) {
+                                taken++;
+                                continue;
+                        }
+                        if (w->got == w->permits || taken + w->got >= capacity)
+                                continue;
+                        r = permit_gather(w, e, v);
+                        if (r < 0)
+                                return r;
+                        missed |= r == 0;
+                        if (w->got == w->permits && !(atomic_load(&w->slot->flags) & SLOT_OVER))
+                                return 1;
+                }
+                if (w->got == w->permits && taken + w->got <= capacity)
+                        return 1;
+        } while (missed);
+        return 0;
+}
+
+/* ---- what others call ---- */
+
+int take_attempt(Wait *w) {
+        int r;
+
+        w->n_words = 0;
+        if (atomic_load(&w->slot->kind) == KIND_SEMAPHORE) {
+                if (w->cell != 0 && !queue_fix(w)) {
+                        wait_until(w, 0);
+                        return 0;
+                }
+                r = take_permits(w);
+                if (r == 0 && w->got == 0)
+                        queue_unfix(w);
+        } else
+                r = w->shared ? take_shared(w) : take_exclusive(w);
+        if (r == 1)
+                atomic_store_explicit(&w->slot->free_at, 0, memory_order_relaxed);
+        return r;
+}
+
+void take_give_back(Wait *w) {
+        Entry *e = w->first;
+
+        while (e) {
+                Entry *next = mate_of(w->s, e);
+
+                node_of(w->s, e)->mate = 0;
+                if (e == &w->slot->gate)
+                        gate_put_back(w->s, w->slot);
+                else
+                        put_word_back(w->s, e);
+                e = next;
+        }
+        w->first = w->last = NULL;
+        w->got = 0;
+}
+
+/* ---- past the queue ---- */
+
+static bool fast_exclusive(Wait *w) {
+        Entry *gate = &w->slot->gate;
+        Keeper *k = keeper_for(w->s, &gate->word);
+        uint32_t zero = 0;
+
+        if (!k)
+                return false;
+        STEP(FAST_LISTED);
+        if (!atomic_compare_exchange_strong(&gate->word, &zero, k->tid)) {
+                keeper_drop_entry(w->s, &gate->word);
+                return false;
+        }
+        STEP(FAST_TAKEN);
+        took_one(w, gate);
+        if (atomic_load(&w->slot->gen) == w->gen && !readers_are(w))
+                return true;
+        take_give_back(w);
+        return false;
+}
+
+static bool fast_claim(Wait *w, Entry *e) {
+        Keeper *k = keeper_for(w->s, &e->word);
+        uint32_t zero = 0;
+
+        if (!k)
+                return false;
+        STEP(FAST_LISTED);
+        if (!atomic_compare_exchange_strong(&e->word, &zero, k->tid)) {
+                keeper_drop_entry(w->s, &e->word);
+                return false;
+        }
+        STEP(FAST_TAKEN);
+        took_one(w, e);
+        if (atomic_load(&w->slot->gate.word) == 0 && atomic_load(&w->slot->gen) == w->gen) {
+                atomic_store_explicit(
+                        &local_of(w->s, w->slot)->hint, e, memory_order_relaxed);
+                return true;
+        }
+        take_give_back(w);
+        STEP(READER_UNDONE);
+        return false;
+}
+
+/* Is the word that we remember still the slot's, and below its capacity? */
+static bool hint_is_of(Wait *w, const Entry *hint, uint32_t n) {
+        size_t at = (size_t) ((const uint8_t *) hint - (const uint8_t *) w->s->extents);
+        const Extent *e = &w->s->extents[at / sizeof(Extent)];
+
+        return atomic_load(&e->slot) == slot_index(w->s, w->slot) + 1 &&
+                atomic_load(&e->number) * EXTENT_ENTRIES + (uint32_t) (hint - e->entries) < n;
+}
+
+/* The word that was ours last, else the first free one; deaths are for the queue to settle. */
+static bool fast_one_of(Wait *w, uint32_t n) {
+        Entry *hint = atomic_load_explicit(&local_of(w->s, w->slot)->hint, memory_order_relaxed);
+        EntryWalk walk;
+
+        if (atomic_load(&w->slot->gate.word) != 0)
+                return false;
+        if (hint && atomic_load_explicit(&hint->word, memory_order_relaxed) == 0 &&
+                atomic_load(&node_of(w->s, hint)->keeper) != 0 && hint_is_of(w, hint, n))
+                return fast_claim(w, hint);
+        for (Entry *e = entry_first(w->s, w->slot, n, &walk); e; e = entry_next(w->s, &walk)) {
+                uint32_t v = atomic_load(&e->word);
+
+                if (v == 0)
+                        return fast_claim(w, e);
+                if (word_tid(v) == 0)
+                        return false;
+        }
+        return false;
+}
+
+bool take_fast(Wait *w) {
+        if (w->own)
+                return false;
+        if (atomic_load(&w->slot->kind) == KIND_SEMAPHORE) {
+                if (w->permits != 1 || atomic_load(&w->slot->flags) & SLOT_OVER)
+                        return false;
+                return fast_one_of(w, MIN_OF(atomic_load(&w->slot->capacity), SEG_PERMITS_MAX));
+        }
+        return w->shared ? fast_one_of(w, SEG_PERMITS_MAX) : fast_exclusive(w);
+}

@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# coordctl run --scope: the hold lasts until every descendant is gone.
+# shellcheck disable=SC2154,SC2016,SC2317 # variables set by expect and hold; expansions meant for inner shells
+. "$(dirname "$0")/ctl.bash"
+
+# A descendant that has left its parent, its session and its standard files says that it is there, and
+# ends when told. Sets $pid (coordctl) and $daemon.
+start_daemon() {
+        fifos up go
+        ctl run --scope x sh -c '
+                setsid sh -c "(echo \$\$ >\"\$1\"; read -r line <\"\$2\") &" sh "$1" "$2" \
+                        </dev/null >/dev/null 2>&1
+                exit 6' sh "$work/up" "$work/go" 2>"$work/scope" &
+        pid=$!
+        started+=("$pid")
+        read -r daemon <"$work/up"
+}
+
+waits_for_all() {
+        start_daemon
+        expect 1 ctl run -n x true
+        echo >"$work/go"
+        expect_end 6 "$pid"
+        expect 0 ctl run -n x true
+}
+
+without_scope_it_does_not() {
+        fifos up go
+        ctl run x sh -c '(echo up >"$1"; read -r line <"$2") & read -r line <"$1"; exit 4' \
+                sh "$work/up" "$work/go" </dev/null >/dev/null &
+        expect_end 4 "$!"
+        expect 0 ctl run -n x true
+        echo >"$work/go"
+}
+
+loss_ends_all() {
+        start_daemon
+        expect 0 ctl break x
+        expect_end 6 "$pid"
+        expect 0 ctl run -n x true
+}
+
+stubborn_descendants_are_killed() {
+        fifos up
+        ctl run --scope x sh -c '
+                python3 -c "
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1], \"w\").close()
+        while True:
+            signal.pause()
+" "$1"; exit 3' sh "$work/up" 2>"$work/scope" &
+        pid=$!
+        started+=("$pid")
+        read -r line <"$work/up"
+        expect 0 ctl break x
+        expect_end 3 "$pid"
+}
+
+signals_reach_who_is_left() {
+        start_daemon
+        # The command itself has ended when the daemon is a child of coordctl.
+        python3 - "$pid" "$daemon" <<'END'
+import sys
+coordctl, daemon = sys.argv[1:]
+while open(f"/proc/{daemon}/stat").read().rpartition(")")[2].split()[1] != coordctl:
+    pass
+END
+        kill -TERM "$pid"
+        expect_end 6 "$pid"
+}
+
+status_is_the_commands() {
+        expect 0 ctl run --scope x true
+        expect 127 ctl run --scope x nosuchcommand
+        expect 137 ctl run --scope x sh -c 'kill -KILL $$'
+        expect 5 ctl run --scope x sh -c '(exit 9) & (exit 8) & exit 5'
+}
+
+# Inside one another, each removes its control group.
+no_group_is_left() {
+        expect 3 ctl run --scope x "$COORDCTL" run --scope y sh -c 'cat /proc/self/cgroup; exit 3'
+        group=$(sed -n 's/^0:://p' "$work/out")
+        case $group in
+        *coordctl-*)
+                [ -z "$(find /sys/fs/cgroup -maxdepth 4 -path "*$group" 2>/dev/null)" ] ||
+                        fail "$group is still there"
+                ;;
+        esac
+}
+
+killed_coordctl_takes_the_command_along() {
+        hold one --scope x
+        kill -KILL "$pid"
+        expect_end 137 "$pid"
+        expect 0 ctl run -w 60 x sh -c '! kill -0 "$1" 2>/dev/null' sh "$child"
+}
+
+testcase hold_lasts_until_all_descendants_are_gone waits_for_all
+testcase without_scope_the_command_alone_counts without_scope_it_does_not
+testcase loss_ends_all_descendants loss_ends_all
+testcase stubborn_descendants_are_killed stubborn_descendants_are_killed
+testcase signals_reach_who_is_left signals_reach_who_is_left
+testcase status_is_that_of_the_command status_is_the_commands
+testcase no_control_group_is_left no_group_is_left
+testcase killed_coordctl_takes_the_command_along killed_coordctl_takes_the_command_along
+finish
