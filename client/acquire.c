@@ -58,7 +58,7 @@ int owner_parse(const char *text, Owner *ret) {
 int request_check(const Request *q) {
         if (q->flags & ~REQUEST_FLAGS)
                 return client_fail(-EINVAL, "unknown flags");
-        if (!name_is_valid(q->name))
+        if (!segment_name_is_valid(q->name))
                 return client_fail_name(q->name);
         if (q->kind == COORD_KIND_LOCK)
                 return 0;
@@ -240,14 +240,13 @@ static int slot_get(Segment *s, const Key *key, Slot **ret, uint32_t *ret_gen) {
                             : 0;
 }
 
-int request_lookup(coord_client *c, Segment *s, const Request *q, Slot **ret, uint32_t *ret_gen) {
+int request_lookup(coord_client *c, Segment *s, const Request *q, Key *key, Slot **ret, uint32_t *ret_gen) {
         Slot *slot;
-        Key key;
         int r;
 
-        if (UNLIKELY(key_init(s, &key, (uint32_t) q->kind, q->name) < 0))
+        if (UNLIKELY(key_init(s, key, (uint32_t) q->kind, q->name) < 0))
                 return client_fail_name(q->name);
-        r = slot_get(s, &key, &slot, ret_gen);
+        r = slot_get(s, key, &slot, ret_gen);
         if (r < 0)
                 return r;
         if (q->kind == COORD_KIND_SEMAPHORE &&
@@ -342,44 +341,68 @@ int wait_run(coord_client *c, Wait *w, const Request *q, Party *party) {
         return r == 1 ? 0 : r;
 }
 
+static void records_drop(Segment *s, Wait *w, coord_hold *h) {
+        if (w->record != 0)
+                record_free(s, w->record);
+        if (h->info != 0)
+                record_free(s, h->info);
+        h->info = 0;
+}
+
 /* At length: everything but the uncontended lock. */
-static int acquire_slow(coord_client *c, Segment *s, const Request *q, coord_hold *h) {
+static int acquire_slow(coord_client *c, Segment *s, Slot *slot, uint32_t gen, const Request *q, coord_hold *h) {
         int r;
 
         for (;;) {
-                Wait w = { 0 };
-                Party party = { 0 };
+                Wait w;
+                Party party;
+                Key key;
 
-                r = request_lookup(c, s, q, &w.slot, &w.gen);
-                if (r < 0)
-                        return r;
+                /* Its arrays begin unset on purpose: this is on the way of every permit. */
+                memset(&w, 0, offsetof(Wait, fixed));
+                w.watches = NULL;
+                w.n_watches = 0;
+                w.slot = slot;
+                w.gen = gen;
                 r = request_prepare(c, s, q, &w, h);
                 if (r < 0)
                         return r;
                 r = wait_run(c, &w, q, &party);
                 if (r >= 0)
                         return 0;
-                if (w.record != 0)
-                        record_free(s, w.record);
-                if (h->info != 0)
-                        record_free(s, h->info);
-                h->info = 0;
+                records_drop(s, &w, h);
                 if (r != -ESTALE)
                         return request_fail(c, s, q, r);
+                r = request_lookup(c, s, q, &key, &slot, &gen);
+                if (r < 0)
+                        return r;
         }
 }
 
+/* Nobody fights: a handful of instructions. */
 static bool acquire_fast(coord_client *c, Segment *s, Slot *slot, uint32_t gen, const Request *q, coord_hold *h) {
+        uint32_t flags = q->flags & COORD_STRICT ? ENTRY_STRICT : 0;
+        uint64_t now = clock_usec(CLOCK_MONOTONIC_COARSE);
+        bool got;
+
+        if (UNLIKELY(q->description || q->owner || q->reserve || q->permits != 1 || s->thread_owned))
+                return false;
         h->grant.entry = NULL;
-        if (LIKELY(lock_fast(s,
-                    slot,
-                    gen,
-                    q->flags & COORD_STRICT ? ENTRY_STRICT : 0,
-                    clock_usec(CLOCK_MONOTONIC_COARSE),
-                    &h->grant))) {
+        h->grant.shared = q->flags & COORD_SHARED;
+        if (q->kind == COORD_KIND_LOCK && !h->grant.shared)
+                got = lock_fast(s, slot, gen, flags, now, &h->grant);
+        else
+                got = one_fast(s,
+                        slot,
+                        gen,
+                        q->kind == COORD_KIND_LOCK ? SEG_PERMITS_MAX : q->capacity,
+                        flags,
+                        now,
+                        &h->grant);
+        if (LIKELY(got)) {
                 if (UNLIKELY(atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_WATCHED))
                         bell_ring(s, slot);
-                h->strict = q->flags & COORD_STRICT;
+                h->strict = flags;
                 return true;
         }
         if (h->grant.entry)
@@ -388,30 +411,89 @@ static bool acquire_fast(coord_client *c, Segment *s, Slot *slot, uint32_t gen, 
         return false;
 }
 
-/* slot may be NULL: not looked up yet. */
-static int acquire(coord_client *c, Segment *s, Slot *slot, uint32_t gen, const Request *q, coord_hold **ret) {
-        bool plain = q->kind == COORD_KIND_LOCK && !q->description && !q->owner && !q->reserve;
+/* ---- names that this thread used last, past the hash ---- */
+
+#define RECENT_NAME 48u
+
+typedef struct Recent {
+        uint64_t attachment; /* Segment.serial */
+        Slot *slot;
+        uint32_t gen, len;
+        int kind;
+        uint32_t capacity; /* that the request declared and the slot has */
+        char name[RECENT_NAME];
+} Recent;
+
+static _Thread_local Recent recent[8] __attribute__((tls_model("initial-exec")));
+
+static inline Recent *recent_of(const Request *q) {
+        return &recent[((uint8_t) q->name[0] ^ (q->name[0] ? (uint8_t) q->name[1] * 3 : 0) ^ q->kind) & 7];
+}
+
+static inline bool recent_is(const Recent *e, const Segment *s, const Request *q) {
+        return e->attachment == s->serial && e->kind == q->kind && e->capacity == q->capacity &&
+                strcmp(e->name, q->name) == 0 &&
+                atomic_load_explicit(&e->slot->gen, memory_order_relaxed) == e->gen &&
+                atomic_load_explicit(&e->slot->capacity, memory_order_relaxed) == e->capacity;
+}
+
+static void recent_set(Recent *e, const Segment *s, const Request *q, const Key *key, Slot *slot, uint32_t gen) {
+        if (key->len >= RECENT_NAME || atomic_load(&slot->capacity) != q->capacity)
+                return;
+        e->attachment = s->serial;
+        e->slot = slot;
+        e->gen = gen;
+        e->len = key->len;
+        e->kind = q->kind;
+        e->capacity = q->capacity;
+        memcpy(e->name, key->words, key->len);
+        e->name[key->len] = '\0';
+}
+
+/* A name's slot: from what this thread used last, or the table. ret->name is a padded copy. */
+typedef struct Target {
+        Slot *slot;
+        uint32_t gen, len;
+        const char *name;
+        Key key;
+} Target;
+
+static int target_find(coord_client *c, Segment *s, const Request *q, Target *ret) {
+        Recent *e = recent_of(q);
+        int r;
+
+        if (LIKELY(recent_is(e, s, q))) {
+                ret->slot = e->slot;
+                ret->gen = e->gen;
+                ret->len = e->len;
+                ret->name = e->name;
+                return 0;
+        }
+        r = request_lookup(c, s, q, &ret->key, &ret->slot, &ret->gen);
+        if (r < 0)
+                return r;
+        ret->len = ret->key.len;
+        ret->name = (const char *) ret->key.words;
+        recent_set(e, s, q, &ret->key, ret->slot, ret->gen);
+        return 0;
+}
+
+static int acquire(coord_client *c, Segment *s, const Target *t, const Request *q, coord_hold **ret) {
         coord_hold *h;
         int r;
 
         if (UNLIKELY(atomic_load_explicit(&c->cancel, memory_order_relaxed) != 0))
                 return request_fail(c, s, q, -ECANCELED);
-        if (!slot) {
-                r = request_lookup(c, s, q, &slot, &gen);
-                if (r < 0)
-                        return r;
-        }
-        if (q->kind == COORD_KIND_LOCK && (!q->owner || strcmp(q->owner, "process") == 0)) {
-                r = hold_again(c, s, slot, q->flags & COORD_SHARED, ret);
+        if (q->kind == COORD_KIND_LOCK && LIKELY(!q->owner || strcmp(q->owner, "process") == 0)) {
+                r = hold_again(c, s, t->slot, q->flags & COORD_SHARED, ret);
                 if (UNLIKELY(r != 0))
                         return r < 0 ? r : 0;
         }
-        h = hold_new(c, s, q->kind, q->name, strlen(q->name));
-        if (!h)
+        h = hold_new(c, s, q->kind, t->name, t->len);
+        if (UNLIKELY(!h))
                 return client_fail(-ENOMEM, "out of memory");
-        if (!(plain && !(q->flags & COORD_SHARED) && !s->thread_owned &&
-                    acquire_fast(c, s, slot, gen, q, h))) {
-                r = acquire_slow(c, s, q, h);
+        if (UNLIKELY(!acquire_fast(c, s, t->slot, t->gen, q, h))) {
+                r = acquire_slow(c, s, t->slot, t->gen, q, h);
                 if (r < 0) {
                         atomic_store(&h->count, 0);
                         hold_discard(h);
@@ -425,12 +507,15 @@ static int acquire(coord_client *c, Segment *s, Slot *slot, uint32_t gen, const 
 
 int request_acquire(coord_client *c, const Request *q, coord_hold **ret) {
         Segment *s;
+        Target t;
         int r;
 
         if (UNLIKELY(!ret))
                 return client_fail(-EINVAL, "no place for the result");
         r = client_ready(c, &s);
-        return r < 0 ? r : acquire(c, s, NULL, 0, q, ret);
+        if (LIKELY(r >= 0))
+                r = target_find(c, s, q, &t);
+        return UNLIKELY(r < 0) ? r : acquire(c, s, &t, q, ret);
 }
 
 /* ---- public ---- */
@@ -486,7 +571,7 @@ PUBLIC int coord_semaphore_configure(coord_client *c, const char *name, uint32_t
         Key key;
         int r;
 
-        if (!name_is_valid(name))
+        if (!segment_name_is_valid(name))
                 return client_fail_name(name);
         if (capacity == 0 || capacity > SEG_PERMITS_MAX)
                 return client_fail(
@@ -518,7 +603,7 @@ struct coord_lock {
         coord_client *client;
         Segment *segment;
         Slot *slot;
-        uint32_t gen;
+        uint32_t gen, len;
         char name[SEG_NAME_MAX + 1];
 };
 
@@ -526,11 +611,12 @@ PUBLIC int coord_lock_open(coord_client *c, const char *name, coord_lock **ret) 
         const Request q = { .kind = COORD_KIND_LOCK, .name = name };
         coord_lock *l;
         Segment *s;
+        Key key;
         int r;
 
         if (!ret)
                 return client_fail(-EINVAL, "no place for the result");
-        if (!name_is_valid(name))
+        if (!segment_name_is_valid(name))
                 return client_fail_name(name);
         r = client_ready(c, &s);
         if (r < 0)
@@ -538,7 +624,7 @@ PUBLIC int coord_lock_open(coord_client *c, const char *name, coord_lock **ret) 
         l = calloc(1, sizeof(*l));
         if (!l)
                 return client_fail(-ENOMEM, "out of memory");
-        r = request_lookup(c, s, &q, &l->slot, &l->gen);
+        r = request_lookup(c, s, &q, &key, &l->slot, &l->gen);
         if (r < 0) {
                 free(l);
                 return r;
@@ -547,6 +633,7 @@ PUBLIC int coord_lock_open(coord_client *c, const char *name, coord_lock **ret) 
         l->client = coord_client_ref(c);
         l->segment = s;
         strcpy(l->name, name);
+        l->len = key.len;
         *ret = l;
         return 0;
 }
@@ -559,16 +646,23 @@ PUBLIC int coord_lock_lock(
                 .timeout_usec = timeout_usec,
                 .permits = 1,
         };
-        Slot *slot;
+        Target t;
+        int r;
 
         if (UNLIKELY(!l || !ret || flags & ~REQUEST_FLAGS))
                 return client_fail(-EINVAL, "no lock, no place for the result, or unknown flags");
         if (UNLIKELY(client_is_forked(l->client)))
                 return client_fail(-ECHILD, "this lock belongs to the parent process");
-        q.name = l->name;
-        /* The name may live in another slot by now. */
-        slot = atomic_load_explicit(&l->slot->gen, memory_order_relaxed) == l->gen ? l->slot : NULL;
-        return acquire(l->client, l->segment, slot, l->gen, &q, ret);
+        q.name = t.name = l->name;
+        t.len = l->len;
+        t.slot = l->slot;
+        t.gen = l->gen;
+        if (UNLIKELY(atomic_load_explicit(&t.slot->gen, memory_order_relaxed) != t.gen)) {
+                r = target_find(l->client, l->segment, &q, &t); /* the name lives elsewhere by now */
+                if (r < 0)
+                        return r;
+        }
+        return acquire(l->client, l->segment, &t, &q, ret);
 }
 
 PUBLIC coord_lock *coord_lock_unref(coord_lock *l) {

@@ -41,7 +41,7 @@ static int wants_parse(const char *const *wants, Want **ret, size_t *ret_n) {
                         return client_fail(-EINVAL,
                                 "'%.300s' is none of lock:NAME, lock:NAME:shared, sem:NAME:PERMITS",
                                 wants[i]);
-                if (!name_is_valid(w[i].text.name))
+                if (!segment_name_is_valid(w[i].text.name))
                         return client_fail_name(w[i].text.name);
         }
         qsort(w, n, sizeof(*w), want_compare);

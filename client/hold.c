@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-uint64_t thread_serial(void) {
-        static _Atomic uint64_t last;
-        static _Thread_local uint64_t mine;
+_Thread_local uint64_t thread_number;
 
-        if (UNLIKELY(mine == 0))
-                mine = atomic_fetch_add(&last, 1) + 1;
-        return mine;
+uint64_t thread_serial_new(void) {
+        static _Atomic uint64_t last;
+
+        thread_number = atomic_fetch_add(&last, 1) + 1;
+        return thread_number;
 }
 
 /* A client keeps one hold object that nobody uses, and that one keeps a reference of the client. */
@@ -28,14 +28,20 @@ coord_hold *hold_new(coord_client *c, Segment *s, int kind, const char *name, si
                         return NULL;
                 (void) atomic_fetch_add_explicit(&c->references, 1, memory_order_relaxed);
         }
-        memset(h, 0, offsetof(coord_hold, name));
+        h->info = 0;
+        h->strict = h->listed = h->alarmed = false;
+        atomic_store_explicit(&h->token, NULL, memory_order_relaxed);
         atomic_store_explicit(&h->references, 1, memory_order_relaxed);
         atomic_store_explicit(&h->count, 1, memory_order_relaxed);
         h->client = c;
         h->segment = s;
         h->kind = kind;
         h->name_len = (uint32_t) len;
-        memcpy(h->name, name, len + 1);
+        /* Most names are short, and a copy of fixed size is two moves. */
+        memcpy(h->name, name, 16);
+        if (UNLIKELY(len >= 16))
+                memcpy(h->name + 16, name + 16, len - 16);
+        h->name[len] = '\0';
         return h;
 }
 
@@ -75,6 +81,7 @@ void hold_adopt(coord_hold *h) {
                 return;
         }
         lite_lock(&h->client->lock);
+        h->prev = NULL;
         h->next = h->client->shared;
         if (h->next)
                 h->next->prev = h;
@@ -217,7 +224,7 @@ PUBLIC int coord_hold_check(coord_hold *h) {
 static void alarm_forget(coord_hold *h) {
         coord_client *c = h->client;
 
-        if (!h->lost)
+        if (!h->alarmed)
                 return;
         lite_lock(&c->lock);
         for (coord_hold **at = &c->alarmed; *at; at = &(*at)->alarm_next)
@@ -225,7 +232,7 @@ static void alarm_forget(coord_hold *h) {
                         *at = h->alarm_next;
                         break;
                 }
-        h->lost = NULL;
+        h->alarmed = false;
         lite_unlock(&c->lock);
 }
 
@@ -233,7 +240,7 @@ static int hold_end_own(coord_hold *h) {
         Segment *s = h->segment;
         int r;
 
-        if (UNLIKELY(h->lost != NULL))
+        if (UNLIKELY(h->alarmed))
                 alarm_forget(h);
         hold_forget(h);
         r = s->thread_owned ? 2 : lock_fast_release(&h->grant);
@@ -451,8 +458,10 @@ PUBLIC int coord_hold_set_lost_callback(
         if (r < 0)
                 return client_fail(r, "can't start a thread: %s", strerror(-r));
         lite_lock(&h->client->lock);
+        h->alarmed = true;
         h->lost = cb;
         h->lost_userdata = userdata;
+        atomic_store(&h->lost_told, false);
         h->alarm_next = h->client->alarmed;
         h->client->alarmed = h;
         lite_unlock(&h->client->lock);

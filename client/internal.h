@@ -78,21 +78,27 @@ struct coord_hold {
         uint64_t info; /* description record of ours, else 0 */
         int kind;
         bool strict;
-        coord_hold *next, *prev; /* among client->shared */
-        bool listed;
+        bool listed; /* among client->shared */
+        bool alarmed; /* has, or had, a lost callback: what is below it is set */
+        uint32_t name_len;
+        _Atomic(char *) token;
+        char name[SEG_NAME_MAX + 1];
+        coord_hold *next, *prev;
         coord_hold *alarm_next;
         void (*lost)(coord_hold *h, void *userdata);
         void *lost_userdata;
         _Atomic bool lost_told;
-        _Atomic(char *) token;
-        uint32_t name_len;
-        char name[SEG_NAME_MAX + 1];
 };
 
 /* Acquires by one thread of one hold. */
 #define NESTING_MAX 65536u
 
-uint64_t thread_serial(void);
+uint64_t thread_serial_new(void);
+extern _Thread_local uint64_t thread_number __attribute__((tls_model("initial-exec")));
+static inline uint64_t thread_serial(void) {
+        return LIKELY(thread_number != 0) ? thread_number : thread_serial_new();
+}
+/* name is in a buffer of 256. */
 coord_hold *hold_new(coord_client *c, Segment *s, int kind, const char *name, size_t len);
 coord_hold *hold_discard(coord_hold *h);
 /* Whose it is, for taking again and for cycles. */
@@ -123,7 +129,7 @@ int request_check(const Request *q);
 int request_from(const struct coord_request *in, Request *ret);
 int request_acquire(coord_client *c, const Request *q, coord_hold **ret);
 /* In pieces, for asynchronous waits. */
-int request_lookup(coord_client *c, Segment *s, const Request *q, Slot **ret, uint32_t *ret_gen);
+int request_lookup(coord_client *c, Segment *s, const Request *q, Key *key, Slot **ret, uint32_t *ret_gen);
 int request_prepare(coord_client *c, Segment *s, const Request *q, Wait *w, coord_hold *h);
 int request_fail(coord_client *c, Segment *s, const Request *q, int r);
 int wait_run(coord_client *c, Wait *w, const Request *q, struct Party *party);

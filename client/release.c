@@ -52,7 +52,7 @@ static int find_token(coord_client *c, const Token *t, Found *ret) {
 
         if (r < 0)
                 return r;
-        if (!name_is_valid(t->name))
+        if (!segment_name_is_valid(t->name))
                 return client_fail_name(t->name);
         if (t->kind == TOKEN_QUEUE)
                 return client_fail(-EUNATCH, "queues need a running coordd");
@@ -127,7 +127,7 @@ static int find_any(coord_client *c, const char *token_or_name, Found *ret) {
                                 token_or_name);
                 return find_token(c, &t, ret);
         }
-        if (!name_is_valid(token_or_name))
+        if (!segment_name_is_valid(token_or_name))
                 return client_fail_name(token_or_name);
         return find_name(c, token_or_name, ret);
 }
@@ -226,7 +226,7 @@ PUBLIC int coord_break(coord_client *c, const char *name) {
                 name += 4;
         } else if (name && strncmp(name, "lock:", 5) == 0)
                 name += 5;
-        if (!name_is_valid(name))
+        if (!segment_name_is_valid(name))
                 return client_fail_name(name);
         r = client_ready(c, &s);
         if (r < 0)

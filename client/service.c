@@ -430,11 +430,12 @@ void service_stop(coord_client *c) {
 /* ---- asking ---- */
 
 static int slot_begin(coord_client *c, Segment *s, coord_slot *slot) {
+        Key key;
         int r;
 
         for (;;) {
                 slot->wait = (Wait) { 0 };
-                r = request_lookup(c, s, &slot->q, &slot->wait.slot, &slot->wait.gen);
+                r = request_lookup(c, s, &slot->q, &key, &slot->wait.slot, &slot->wait.gen);
                 if (r >= 0)
                         r = request_prepare(c, s, &slot->q, &slot->wait, slot->hold);
                 if (r < 0)

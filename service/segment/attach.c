@@ -218,6 +218,7 @@ static void segment_freep(Segment **s) {
 
 int segment_attach(const Place *place, bool thread_owned, Segment **ret, char *message) {
         _cleanup_(segment_freep) Segment *s = calloc(1, sizeof(*s));
+        static _Atomic uint64_t last;
         Header h;
         int r;
 
@@ -226,7 +227,7 @@ int segment_attach(const Place *place, bool thread_owned, Segment **ret, char *m
                 return -ENOMEM;
         s->fd = -EBADF;
         s->thread_owned = thread_owned;
-        s->references = 1;
+        s->serial = atomic_fetch_add(&last, 1) + 1;
         s->dir_fd = runtime_directory_open(place, message);
         if (s->dir_fd < 0)
                 return s->dir_fd;

@@ -75,11 +75,11 @@ struct Segment {
         Lite record_lock;   /* one thread at a time claims a record */
         struct Watcher *watcher; /* thread that sleeps on pidfds and timers */
 
+        uint64_t serial; /* no two attachments of a process have the same */
         bool thread_owned;
         int fd, dir_fd;
         char *path;
         uint64_t epoch;
-        uint32_t references;
 };
 
 typedef struct Geometry {
@@ -153,7 +153,9 @@ static inline void mate_set(const Segment *s, const Entry *e, const Entry *mate)
 
 /* Private memory of this process beside a slot, zeroed at first. */
 typedef struct SlotLocal {
-        _Atomic(Entry *) hint;   /* last reader or permit word that was ours */
+        _Atomic(Entry *) hint;   /* last reader or permit word that was ours, */
+        Word hint_gen;           /* in that life of the slot, */
+        Word hint_index;         /* and its place in the row */
         Word64 thread;           /* for the library: who holds it exclusively, */
         _Atomic(void *) hold;    /* and with what */
 } SlotLocal;
@@ -216,7 +218,7 @@ typedef struct Key {
         uint64_t words[32];
 } Key;
 
-bool name_is_valid(const char *name);
+bool segment_name_is_valid(const char *name);
 /* -EINVAL for an invalid name. */
 int key_init(Segment *s, Key *key, uint32_t kind, const char *name);
 /* The slot of a name without taking part in anything; NULL if there is none. */
@@ -440,12 +442,54 @@ static inline bool lock_fast(
         return true;
 }
 
+/* The same for one permit, or a reader's place: the word that was ours last, below index limit. */
+static inline bool one_fast(
+        Segment *s, Slot *slot, uint32_t gen, uint32_t limit, uint32_t flags, uint64_t now, Grant *g) {
+        SlotLocal *local = local_of(s, slot);
+        Entry *e = atomic_load_explicit(&local->hint, memory_order_acquire);
+        uint32_t k, v = 0, tid;
+
+        if (UNLIKELY(!e || atomic_load_explicit(&local->hint_gen, memory_order_relaxed) != gen ||
+                    atomic_load_explicit(&local->hint_index, memory_order_relaxed) >= limit ||
+                    atomic_load_explicit(&slot->gate.word, memory_order_relaxed) != 0 ||
+                    atomic_load_explicit(&slot->flags, memory_order_relaxed) != 0))
+                return false;
+        k = atomic_load_explicit(&node_of(s, e)->keeper, memory_order_acquire);
+        if (UNLIKELY(k == 0 || k > KEEPERS_MAX))
+                return false;
+        tid = s->keepers[k - 1]->tid;
+        if (!atomic_compare_exchange_strong_explicit(
+                    &e->word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
+                return false;
+        STEP(FAST_TAKEN);
+        node_of(s, e)->mate = 0;
+        g->slot = slot;
+        g->entry = e;
+        g->n = 1;
+        g->owner = tid;
+        g->cell = 0;
+        g->gen = gen;
+        g->abandoned = false;
+        if (UNLIKELY(atomic_load_explicit(&slot->gen, memory_order_relaxed) != gen ||
+                    atomic_load_explicit(&slot->gate.word, memory_order_seq_cst) != 0))
+                return false; /* the caller sees g->entry and gives it back */
+        atomic_store_explicit(&e->since, now, memory_order_relaxed);
+        atomic_store_explicit(&e->flags, flags, memory_order_relaxed);
+        atomic_store_explicit(&e->info,
+                atomic_load_explicit(&s->info, memory_order_relaxed),
+                memory_order_relaxed);
+        g->fence = atomic_fetch_add_explicit(&slot->counter, 1, memory_order_relaxed) + 1;
+        atomic_store_explicit(&e->fence, g->fence, memory_order_release);
+        STEP(FAST_GRANTED);
+        return true;
+}
+
 /* Its twin: 0 released; 1 the fence is cleared, hold_put_back() does the rest; 2 nothing done yet. */
 static inline int lock_fast_release(const Grant *g) {
         uint64_t fence = g->fence;
         uint32_t v = g->owner;
 
-        if (UNLIKELY(g->cell != 0 || g->n != 1 || g->shared || word_is_sentinel(v) ||
+        if (UNLIKELY(g->cell != 0 || g->n != 1 || word_is_sentinel(v) ||
                     atomic_load_explicit(&g->slot->flags, memory_order_relaxed) & SLOT_WATCHED))
                 return 2;
         if (!atomic_compare_exchange_strong_explicit(

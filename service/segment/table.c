@@ -12,31 +12,40 @@
 
 #include "util/siphash.h"
 
-bool name_is_valid(const char *name) {
-        static const char extra[] = "._/@%+-";
+/* A-Z a-z 0-9 . _ / @ % + - */
+static const uint8_t name_bytes[256] = {
+        ['A' ... 'Z'] = 1,
+        ['a' ... 'z'] = 1,
+        ['0' ... '9'] = 1,
+        ['.'] = 1,
+        ['_'] = 1,
+        ['/'] = 1,
+        ['@'] = 1,
+        ['%'] = 1,
+        ['+'] = 1,
+        ['-'] = 1,
+};
+
+/* Its length, 0 if it is not a name. */
+static size_t name_length(const char *name) {
         size_t n = 0;
 
         if (!name || name[0] == '-')
-                return false;
-        for (; name[n]; n++) {
-                char c = name[n];
+                return 0;
+        while (n <= SEG_NAME_MAX && name_bytes[(uint8_t) name[n]])
+                n++;
+        return name[n] == '\0' && n <= SEG_NAME_MAX ? n : 0;
+}
 
-                if (n >= SEG_NAME_MAX)
-                        return false;
-                if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                            strchr(extra, c)))
-                        return false;
-        }
-        return n > 0;
+bool segment_name_is_valid(const char *name) {
+        return name_length(name) > 0;
 }
 
 int key_init(Segment *s, Key *key, uint32_t kind, const char *name) {
-        size_t len, n;
+        size_t len = name_length(name), n = (len + 7) / 8;
 
-        if (!name_is_valid(name))
+        if (len == 0)
                 return -EINVAL;
-        len = strlen(name);
-        n = (len + 7) / 8;
         key->words[n - 1] = 0;
         memcpy(key->words, name, len);
         key->kind = kind;

@@ -417,6 +417,22 @@ static bool fast_exclusive(Wait *w) {
         return false;
 }
 
+/* Remember a word for one_fast(). */
+static void hint_set(Wait *w, Entry *e) {
+        size_t at = (size_t) ((const uint8_t *) e - (const uint8_t *) w->s->extents);
+        const Extent *extent = &w->s->extents[at / sizeof(Extent)];
+        SlotLocal *local = local_of(w->s, w->slot);
+
+        if (w->s->thread_owned)
+                return;
+        atomic_store_explicit(&local->hint, NULL, memory_order_relaxed);
+        atomic_store_explicit(&local->hint_gen, w->gen, memory_order_relaxed);
+        atomic_store_explicit(&local->hint_index,
+                atomic_load(&extent->number) * EXTENT_ENTRIES + (uint32_t) (e - extent->entries),
+                memory_order_relaxed);
+        atomic_store_explicit(&local->hint, e, memory_order_release);
+}
+
 static bool fast_claim(Wait *w, Entry *e) {
         Keeper *k = keeper_for(w->s, &e->word);
         uint32_t zero = 0;
@@ -431,8 +447,7 @@ static bool fast_claim(Wait *w, Entry *e) {
         STEP(FAST_TAKEN);
         took_one(w, e);
         if (atomic_load(&w->slot->gate.word) == 0 && atomic_load(&w->slot->gen) == w->gen) {
-                atomic_store_explicit(
-                        &local_of(w->s, w->slot)->hint, e, memory_order_relaxed);
+                hint_set(w, e);
                 return true;
         }
         take_give_back(w);
@@ -440,25 +455,12 @@ static bool fast_claim(Wait *w, Entry *e) {
         return false;
 }
 
-/* Is the word that we remember still the slot's, and below its capacity? */
-static bool hint_is_of(Wait *w, const Entry *hint, uint32_t n) {
-        size_t at = (size_t) ((const uint8_t *) hint - (const uint8_t *) w->s->extents);
-        const Extent *e = &w->s->extents[at / sizeof(Extent)];
-
-        return atomic_load(&e->slot) == slot_index(w->s, w->slot) + 1 &&
-                atomic_load(&e->number) * EXTENT_ENTRIES + (uint32_t) (hint - e->entries) < n;
-}
-
-/* The word that was ours last, else the first free one; deaths are for the queue to settle. */
+/* The first free word; deaths are for the queue to settle. one_fast() tried the one that was ours last. */
 static bool fast_one_of(Wait *w, uint32_t n) {
-        Entry *hint = atomic_load_explicit(&local_of(w->s, w->slot)->hint, memory_order_relaxed);
         EntryWalk walk;
 
         if (atomic_load(&w->slot->gate.word) != 0)
                 return false;
-        if (hint && atomic_load_explicit(&hint->word, memory_order_relaxed) == 0 &&
-                atomic_load(&node_of(w->s, hint)->keeper) != 0 && hint_is_of(w, hint, n))
-                return fast_claim(w, hint);
         for (Entry *e = entry_first(w->s, w->slot, n, &walk); e; e = entry_next(w->s, &walk)) {
                 uint32_t v = atomic_load(&e->word);
 

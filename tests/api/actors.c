@@ -16,7 +16,6 @@
 
 #include "api.h"
 
-extern char **environ;
 void api_actors_end(void);
 
 enum {

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +21,8 @@ enum {
         PATIENCE_SECONDS = 80
 };
 
-static char place[256];
+static char base[64];
+static char place[128];
 static coord_client *observer;
 
 void api_actors_end(void);
@@ -42,11 +44,8 @@ static void place_set(const char *variable, const char *name) {
 static void place_new(void) {
         FILE *f;
 
-        snprintf(place, sizeof(place), "/dev/shm/coord-api-XXXXXX");
-        if (!mkdtemp(place)) {
-                snprintf(place, sizeof(place), "/tmp/coord-api-XXXXXX");
-                ck_assert_ptr_nonnull(mkdtemp(place));
-        }
+        snprintf(place, sizeof(place), "%s/XXXXXX", base);
+        ck_assert_ptr_nonnull(mkdtemp(place));
         place_set("COORD_RUNTIME_DIR", "");
         place_set("COORD_STATE_DIR", "/state");
         place_set("COORD_CONFIG", "/coordd.conf");
@@ -66,6 +65,15 @@ static void place_end(void) {
         api_actors_end();
         observer = coord_client_unref(observer);
         (void) nftw(place, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What failed tests leave behind goes with it. */
+static bool base_new(void) {
+        snprintf(base, sizeof(base), "/dev/shm/coord-api-XXXXXX");
+        if (mkdtemp(base))
+                return chmod(base, 0711) == 0;
+        snprintf(base, sizeof(base), "/tmp/coord-api-XXXXXX");
+        return mkdtemp(base) && chmod(base, 0711) == 0;
 }
 
 static TCase *fact_case(Suite *s, const TTest *test) {
@@ -89,7 +97,12 @@ int api_run(Suite *s) {
         SRunner *runner = srunner_create(s);
         int failed;
 
+        if (!base_new()) {
+                perror("coord-api-XXXXXX");
+                return EXIT_FAILURE;
+        }
         srunner_run_all(runner, CK_ENV);
+        (void) nftw(base, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
         return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -23,7 +23,7 @@
 
 typedef struct Pairs {
         coord_client *client, *thread_client;
-        coord_lock *lock, *thread_lock;
+        coord_lock *lock, *shared_lock, *thread_lock;
         struct {
                 pthread_mutex_t robust;
                 sem_t sem;
@@ -66,7 +66,8 @@ static void batch_handle_shared(Pairs *p, unsigned n) {
         coord_hold *h;
 
         while (n--) {
-                ours_check(p, coord_lock_lock(p->lock, COORD_SHARED, COORD_TIMEOUT_INFINITE, &h));
+                ours_check(p, coord_lock_lock(p->shared_lock, COORD_SHARED, COORD_TIMEOUT_INFINITE,
+                                              &h));
                 ours_check(p, coord_hold_release(h));
                 coord_hold_unref(h);
         }
@@ -143,6 +144,7 @@ static void pairs_init(Pairs *p, const Bench *b) {
         memset(p, 0, sizeof(*p));
         p->client = door_client_new();
         ours_check(p, coord_lock_open(p->client, "bench/handle", &p->lock));
+        ours_check(p, coord_lock_open(p->client, "bench/shared", &p->shared_lock));
         p->shared = measure_shared_new(sizeof(*p->shared));
         door_robust_init(&p->shared->robust);
         if (sem_init(&p->shared->sem, 1, CAPACITY) < 0)
@@ -156,6 +158,7 @@ static void pairs_deinit(Pairs *p) {
         (void) close(p->flock_fd);
         (void) close(p->ofd_fd);
         coord_lock_unref(p->lock);
+        coord_lock_unref(p->shared_lock);
         coord_client_unref(p->client);
         coord_lock_unref(p->thread_lock);
         coord_client_unref(p->thread_client);

@@ -98,8 +98,14 @@ hang_up() {
 
 # finished ID: its exit status in $status
 finished() {
-        wait "${pids[$1]}"
+        wait "${pids[$1]}" 2>/dev/null # where the shell would tell of a signal
         status=$?
+}
+
+# murder ID: killed, and gone
+murder() {
+        kill -KILL "${pids[$1]}"
+        finished "$1"
 }
 
 finish() {

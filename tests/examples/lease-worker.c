@@ -147,7 +147,7 @@ static int run(const char *store, unsigned long rounds) {
         for (unsigned long i = 1; i <= rounds && r >= 0; i++)
                 r = work(hold, store, i);
 
-        /* A lease outlives the object and the process: give it back, or the next one waits it out. */
+        /* A lease outlives its process: who doesn't give it back lets the next one wait it out. */
         k = coord_hold_release(hold);
         if (k == -ESTALE)
                 printf("lost %s\n", coord_hold_token(hold));

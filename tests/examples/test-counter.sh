@@ -52,8 +52,7 @@ rm "$number"
 start victim "$bin/counter" --step "$number" 1
 hear victim
 start heir "$bin/counter" "$number" 1
-kill -KILL "${pids[victim]}"
-finished victim
+murder victim
 finished heir
 same "a killed holder's lock passes on" 0 "$status"
 matches "the next one is told" "*died while counting*" "$(cat "$dir/heir.err")"

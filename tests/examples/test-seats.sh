@@ -22,8 +22,7 @@ SEATS_WAIT=60 "$here/seats.sh" touch "$dir/fourth"
 same "and its seat is free" 0 $?
 
 start waiter env SEATS_WAIT=60 "$here/seats.sh" echo seated
-kill -KILL "${pids[seat2]}"
-finished seat2
+murder seat2
 start waiter2 env SEATS_WAIT=60 "$here/seats.sh" sh -c 'echo seated; read -r x'
 hear waiter
 same "a killed holder's seat is given to one who waited" seated "$line"

@@ -143,9 +143,9 @@ until_waiting() {
 
 # Let N commands that stay go on.
 let_go() {
-        local _
+        local i
 
-        for ((_ = 0; _ < $1; _++)); do
+        for ((i = 0; i < $1; i++)); do
                 echo go >&9
         done
 }

@@ -10,7 +10,7 @@
  *              grant was returned before B's
  *   duplicate  no fence twice
  *   barged     if A was in the queue before B was asked for, with no worse a priority, and they
- *              exclude each other, A's fence is below B's
+ *              exclude each other, A's fence is below B's; but conversions come first
  *
  * Nothing here knows where the events come from.
  */
@@ -51,21 +51,25 @@ uint64_t verdict_total(const struct verdict *v) {
         return total;
 }
 
-static void event_print(char *text, size_t size, const struct event *e) {
+/** event_print() - an event in words */
+void event_print(char *text, size_t size, const struct event *e) {
         snprintf(text, size,
-                        "[subject %u by %u %s x%u fence %" PRIu64 ".%" PRIu64 " asked %" PRIu64
-                        " granted %" PRIu64 " until %" PRIu64 "]",
-                        e->subject, e->who, (e->flags & EVENT_SHARED) ? "shared" : "exclusive",
-                        e->permits, e->epoch, e->counter, e->asked, e->granted, e->until);
+                "[subject %u by %u %s x%u priority %d fence %" PRIu64 ".%" PRIu64 " asked %" PRIu64
+                " linked %" PRIu64 " granted %" PRIu64 " until %" PRIu64 "]",
+                e->subject, e->who, (e->flags & EVENT_SHARED) ? "shared" : "exclusive", e->permits,
+                e->priority, e->epoch, e->counter, e->asked, e->linked, e->granted, e->until);
 }
 
 static void found(struct verdict *v, unsigned kind, const struct event *a, const struct event *b) {
-        char first[240], second[240];
+        char first[280], second[280];
 
         v->count[kind]++;
         if (v->first[0] != 0)
                 return;
 
+        v->subject = b->subject;
+        v->from = a->asked < b->asked ? a->asked : b->asked;
+        v->to = a->granted > b->granted ? a->granted : b->granted;
         event_print(first, sizeof(first), a);
         event_print(second, sizeof(second), b);
         snprintf(v->first, sizeof(v->first), "%s: %s and %s", verdict_name(kind), first, second);
@@ -77,11 +81,6 @@ static int fence_compare(const struct event *a, const struct event *b) {
         if (a->counter != b->counter)
                 return a->counter < b->counter ? -1 : 1;
         return 0;
-}
-
-static bool excludes(const struct event *a, const struct event *b) {
-        return a->capacity == 0 && b->capacity == 0 &&
-               !((a->flags & EVENT_SHARED) && (b->flags & EVENT_SHARED));
 }
 
 static bool certain(const struct event *e) {
@@ -243,7 +242,7 @@ static void check_barging(const struct series *queued,
         for (size_t i = 0; i < asked->n; i++) {
                 const struct event *b = asked->events[i];
 
-                if (b->priority != asked->priority || (b->flags & EVENT_SAME_TOKEN))
+                if (b->priority != asked->priority || (b->flags & EVENT_CONVERTED))
                         continue;
                 if (!among_exclusive && (b->flags & EVENT_SHARED))
                         continue;

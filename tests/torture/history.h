@@ -11,7 +11,8 @@
 enum {
         EVENT_SHARED = 1u << 0,     /* of a lock, beside other shared holds */
         EVENT_SAME_TOKEN = 1u << 1, /* a conversion that kept its token */
-        EVENT_QUEUED = 1u << 2, /* linked is the time at which its place in the queue was taken */
+        EVENT_QUEUED = 1u << 2,     /* linked is when its place in the queue was taken */
+        EVENT_CONVERTED = 1u << 3,  /* came from another hold of the name: it need not queue */
 };
 
 /* One grant. It stood for certain from granted until until; until <= granted says nothing. */
@@ -38,11 +39,14 @@ enum {
 
 struct verdict {
         uint64_t count[VERDICT_KINDS];
-        char first[512]; /* the first finding in words */
+        char first[640]; /* the first finding in words */
+        uint32_t subject; /* and where and when to look */
+        uint64_t from, to;
 };
 
 const char *verdict_name(unsigned kind);
 uint64_t verdict_total(const struct verdict *v);
+void event_print(char *text, size_t size, const struct event *e);
 int history_check(struct event *events, size_t n, struct verdict *v);
 
 /* A party that waits: since when, until when it means to, and since when it runs at all. */

@@ -44,7 +44,7 @@ static void note(unsigned step) {
                 atomic_store_explicit(&current_actor->state->step, step + 1, memory_order_relaxed);
         else
                 atomic_store_explicit(&seat->library_step, step + 1, memory_order_relaxed);
-        if (current_actor && step == COORD_STEP_CELL_LINKED && current_actor->linked == 0)
+        if (current_actor && step == COORD_STEP_GATE_CLOSED && current_actor->linked == 0)
                 current_actor->linked = now_ns();
 }
 

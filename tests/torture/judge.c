@@ -55,8 +55,27 @@ static void event_of(const struct record *r, struct event *e) {
                 e->flags |= EVENT_SHARED;
         if (r->flags & STAY_SAME_TOKEN)
                 e->flags |= EVENT_SAME_TOKEN;
+        if (r->flags & STAY_CONVERTED)
+                e->flags |= EVENT_CONVERTED;
         if (r->flags & STAY_QUEUED)
                 e->flags |= EVENT_QUEUED;
+}
+
+/* What went on around the first finding. */
+static void show_around(const struct event *events, size_t n, const struct verdict *v) {
+        char text[280];
+        unsigned shown = 0;
+
+        for (size_t i = 0; i < n && shown < 60; i++) {
+                const struct event *e = &events[i];
+
+                if (e->subject != v->subject || e->granted > v->to ||
+                        (e->granted < v->from && e->until < v->from))
+                        continue;
+                event_print(text, sizeof(text), e);
+                fprintf(stderr, "  %s\n", text);
+                shown++;
+        }
 }
 
 /**
@@ -81,13 +100,15 @@ uint64_t judge_history(void) {
 
         if (history_check(events, n_events, &v) < 0)
                 v.count[VERDICT_STRANDED]++;
-        free(events);
         for (unsigned i = 0; i < VERDICT_KINDS; i++)
                 if (v.count[i] > 0)
                         fprintf(stderr, "torture: VIOLATION: %s: %" PRIu64 " times\n",
                                         verdict_name(i), v.count[i]);
-        if (v.first[0] != 0)
+        if (v.first[0] != 0) {
                 fprintf(stderr, "torture: first: %s\n", v.first);
+                show_around(events, n_events, &v);
+        }
+        free(events);
         return verdict_total(&v);
 }
 

@@ -85,6 +85,7 @@ static void convert_enter(struct actor *a,
 
         (void) coord_hold_fence(hold, &epoch, &counter);
         p->stay.flags &= ~(uint32_t) (STAY_SHARED | STAY_SAME_TOKEN);
+        p->stay.flags |= STAY_CONVERTED;
         if (shared_now)
                 p->stay.flags |= STAY_SHARED;
         if (old && old->epoch == epoch && old->counter == counter)
@@ -228,6 +229,7 @@ void op_async(struct actor *a) {
         if (o.result < 0)
                 return;
         count(COUNT_ASYNC);
+        p.stay.client = a->async;
         monitor_enter(a, &p.stay, o.hold);
         hold_spend(a, o.hold, &p.stay);
         hold_finish(a, o.hold, &p.stay);
@@ -278,6 +280,7 @@ void op_cancel(struct actor *a) {
                 complain("%s: cancelled: %s", p.request.name, strerror(-r));
         answer_count(r);
         if (r == 0) {
+                p.stay.client = w.client;
                 monitor_enter(a, &p.stay, w.outcome.hold);
                 hold_spend(a, w.outcome.hold, &p.stay);
                 hold_finish(a, w.outcome.hold, &p.stay);

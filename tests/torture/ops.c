@@ -59,7 +59,7 @@ void plan_permits(struct actor *a, struct plan *p) {
 void plan_make(struct actor *a, struct plan *p, unsigned subject) {
         struct coord_request r = COORD_REQUEST_INIT;
 
-        *p = (struct plan){.request = r, .stay = {.subject = subject}};
+        *p = (struct plan){.request = r, .stay = {.subject = subject, .client = a->client}};
         p->request.kind = subjects[subject].kind;
         p->request.name = subjects[subject].name;
         p->request.timeout_usec = random_timeout(a);
@@ -151,7 +151,7 @@ void hold_finish(struct actor *a, coord_hold *hold, struct stay *stay) {
         monitor_leave(a, stay);
         monitor_ask(a, &(struct stay){.subject = stay->subject}, 1, 0);
         if (dice % 4 == 0)
-                r = coord_release(a->client, coord_hold_token(hold));
+                r = coord_release(stay->client, coord_hold_token(hold));
         else
                 r = coord_hold_release(hold);
         certain = monitor_certain(stay);

@@ -22,6 +22,7 @@
 struct stage *stage;
 
 static const struct scenario *scene;
+static uint32_t failed_before; /* when the scene began */
 static unsigned own_role = ROLES;
 
 static void sweep_step(unsigned step) {
@@ -64,6 +65,10 @@ static pid_t probe_start(uint64_t timeout_usec, bool last) {
                 _exit(role_probe(scene, timeout_usec, last));
         }
         return pid;
+}
+
+static bool scene_failed(void) {
+        return atomic_load(&shared->failed) > failed_before;
 }
 
 static bool asleep(unsigned role) {
@@ -249,9 +254,9 @@ static void perform(uint32_t fatal, uint32_t waiter_fatal, bool stop) {
         actor_finish();
         bystander_finish(ROLE_HOLDER, "the holder does not end");
         bystander_finish(ROLE_WAITER, "the waiter is stranded");
-        if (!atomic_load(&shared->failed))
+        if (!scene_failed())
                 probe(shared->options.patience / 1000, true);
-        if (atomic_load(&shared->failed))
+        if (scene_failed())
                 report_state();
         clear_stage();
 }
@@ -271,7 +276,7 @@ static int fill_in_child(void) {
 
 /* The waiter dies too, at each of its steps. */
 static void sweep_waiter(uint32_t fatal, bool stop) {
-        for (uint32_t second = 1; !atomic_load(&shared->failed) && second < STEPS_LIMIT; second++) {
+        for (uint32_t second = 1; !scene_failed() && second < STEPS_LIMIT; second++) {
                 perform(fatal, second, stop);
                 if (!atomic_load(&stage->struck[ROLE_WAITER]))
                         break;
@@ -282,7 +287,7 @@ static void sweep_waiter(uint32_t fatal, bool stop) {
 static uint32_t sweep_actor(bool stop) {
         for (uint32_t fatal = 1;; fatal++) {
                 perform(fatal, 0, stop);
-                if (atomic_load(&shared->failed) || !atomic_load(&stage->struck[ROLE_ACTOR]))
+                if (scene_failed() || !atomic_load(&stage->struck[ROLE_ACTOR]))
                         return fatal - 1;
                 if (shared->options.pairs && scene->waiter)
                         sweep_waiter(fatal, stop);
@@ -295,10 +300,11 @@ static void sweep_scene(const struct scenario *s) {
         uint32_t killed, stopped;
 
         scene = s;
+        failed_before = atomic_load(&shared->failed);
         if (s->new_name && fill_in_child() != 0)
                 failure("the table can't be filled");
         killed = sweep_actor(false);
-        stopped = atomic_load(&shared->failed) ? 0 : sweep_actor(true);
+        stopped = scene_failed() ? 0 : sweep_actor(true);
         if (shared->options.verbose)
                 printf("%-22s killed at %u steps, stopped at %u\n", s->name, killed, stopped);
         (void) fflush(stdout);
@@ -317,7 +323,7 @@ int sweep_run(const char *only) {
                         0);
         if (stage == MAP_FAILED)
                 return 1;
-        for (size_t i = 0; i < n_scenarios && !atomic_load(&shared->failed); i++)
+        for (size_t i = 0; i < n_scenarios; i++)
                 if (only[0] == 0 || strcmp(only, scenarios[i].name) == 0) {
                         sweep_scene(&scenarios[i]);
                         scenes++;
@@ -332,7 +338,7 @@ int sweep_run(const char *only) {
         printf("torture: sweep: %u scenes, %llu kills and %llu stops survived at %u steps, %s "
                "(%.1f s)\n",
                         scenes, (unsigned long long) kills, (unsigned long long) stops, steps,
-                        atomic_load(&shared->failed) ? "FAILED" : "0 violations",
+                        scene_failed() ? "FAILED" : "0 violations",
                         (double) (now_ns() - began) / 1e9);
-        return scenes == 0 || atomic_load(&shared->failed);
+        return scenes == 0 || atomic_load(&shared->failed) > 0;
 }

@@ -65,6 +65,7 @@ enum {
         STAY_SAME_TOKEN = 1u << 2,
         STAY_LEASE = 1u << 3,
         STAY_QUEUED = 1u << 4,
+        STAY_CONVERTED = 1u << 6,
         STAY_BLIND = 1u << 5, /* a break went on when it was asked for */
 };
 
@@ -186,6 +187,7 @@ struct stay {
         uint32_t flags, permits;
         int priority;
         uint64_t asked, lease_ns, breaks;
+        coord_client *client; /* whose hold it is */
         struct record *record;
 };
 
