@@ -15,6 +15,7 @@ typedef struct Want {
         WantText text;
         size_t index; /* in the caller's order */
         coord_hold *hold;
+        bool again; /* this thread held it before: one more acquire of the same */
 } Want;
 
 static int want_compare(const void *a, const void *b) {
@@ -59,13 +60,18 @@ static void give_back(Segment *s, Want *w, size_t n) {
 
                 if (!h)
                         continue;
+                w[i].hold = NULL;
+                if (w[i].again) {
+                        (void) coord_hold_release(h);
+                        coord_hold_unref(h);
+                        continue;
+                }
                 hold_forget(h);
                 hold_put_back(s, &h->grant, h->grant.abandoned);
                 if (h->info != 0)
                         record_free(s, h->info);
                 atomic_store(&h->count, 0);
                 hold_discard(h);
-                w[i].hold = NULL;
         }
 }
 
@@ -92,6 +98,7 @@ static int gather(coord_client *c, Segment *s, const Request *base, Want *w, siz
                         give_back(s, w, i);
                         return r;
                 }
+                w[i].again = w[i].hold->grant.fence != 0;
         }
         return 0;
 }
@@ -100,6 +107,8 @@ static int confirm(Segment *s, const Request *base, Want *w, size_t n, const Own
         for (size_t i = 0; i < n; i++) {
                 coord_hold *h = w[i].hold;
 
+                if (w[i].again)
+                        continue;
                 hold_confirm(s,
                         &h->grant,
                         h->info ? h->info : atomic_load(&s->info),

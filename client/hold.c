@@ -45,12 +45,22 @@ coord_hold *hold_new(coord_client *c, Segment *s, int kind, const char *name, si
         return h;
 }
 
+static void tokens_free(coord_hold *h) {
+        TokenText *t = atomic_exchange(&h->token, NULL);
+
+        while (t) {
+                TokenText *next = t->next;
+
+                free(t);
+                t = next;
+        }
+}
+
 coord_hold *hold_discard(coord_hold *h) {
         coord_client *c = h->client;
-        char *token = atomic_load_explicit(&h->token, memory_order_relaxed);
 
-        if (UNLIKELY(token != NULL))
-                free(token);
+        if (UNLIKELY(atomic_load_explicit(&h->token, memory_order_relaxed) != NULL))
+                tokens_free(h);
         h = atomic_exchange_explicit(&c->spare, h, memory_order_acq_rel);
         if (UNLIKELY(h != NULL)) {
                 free(h);
@@ -154,6 +164,8 @@ int hold_again(coord_client *c, Segment *s, Slot *slot, bool shared, coord_hold 
 bool hold_stands(coord_hold *h) {
         if (atomic_load(&h->count) == 0 || !hold_is_current(&h->grant))
                 return false;
+        if (h->segment->thread_owned) /* its thread may have ended before the process */
+                return word_tid(atomic_load(&h->grant.entry->word)) == h->grant.owner;
         if (is_recorded(h)) {
                 Record *r = record_of(h->segment, atomic_load(&h->grant.entry->info));
 
@@ -179,20 +191,23 @@ static int fail_lost(const coord_hold *h) {
 /* ---- looking ---- */
 
 PUBLIC const char *coord_hold_token(coord_hold *h) {
-        char text[TOKEN_TEXT_MAX], *copy, *old = NULL;
+        TokenText *t, *first;
 
         if (!h)
                 return NULL;
-        copy = atomic_load_explicit(&h->token, memory_order_acquire);
-        if (copy)
-                return copy;
-        token_format(h->kind, h->name, h->segment->epoch, h->grant.fence, text);
-        copy = strdup(text);
-        if (copy && !atomic_compare_exchange_strong(&h->token, &old, copy)) {
-                free(copy);
-                copy = old;
-        }
-        return copy;
+        first = atomic_load_explicit(&h->token, memory_order_acquire);
+        if (first && first->fence == h->grant.fence)
+                return first->text;
+        t = malloc(sizeof(*t));
+        if (!t)
+                return NULL;
+        t->fence = h->grant.fence;
+        t->next = first;
+        token_format(h->kind, h->name, h->segment->epoch, t->fence, t->text);
+        /* Two threads may ask at once; one text is as good as the other. */
+        while (!atomic_compare_exchange_weak(&h->token, &t->next, t))
+                ;
+        return t->text;
 }
 
 PUBLIC const char *coord_hold_name(coord_hold *h) {
@@ -347,7 +362,6 @@ static int hold_upgrade(coord_hold *h, uint64_t timeout_usec) {
         hold_forget(h);
         (void) hold_release(h->segment, &old);
         h->grant = grant;
-        free(atomic_exchange(&h->token, NULL));
         hold_adopt(h);
         return 0;
 }
@@ -358,10 +372,8 @@ static int hold_share(coord_hold *h) {
 
         hold_forget(h);
         r = hold_downgrade(h->segment, &grant);
-        if (r >= 0) {
+        if (r >= 0)
                 h->grant = grant;
-                free(atomic_exchange(&h->token, NULL));
-        }
         hold_adopt(h);
         return r == -ESTALE ? fail_lost(h)
                 : r < 0     ? client_fail(r, "no room for shared holds of '%s'", h->name)
@@ -397,7 +409,7 @@ PUBLIC int coord_hold_renew(coord_hold *h, uint64_t lease_usec) {
         record = is_recorded(h) ? record_of(h->segment, atomic_load(&h->grant.entry->info)) : NULL;
         if (!hold_is_current(&h->grant) || atomic_load(&h->count) == 0)
                 return fail_lost(h);
-        r = record ? record_renew(record, lease_usec) : -EINVAL;
+        r = record ? record_renew(h->segment, record, lease_usec) : -EINVAL;
         if (r == -EINVAL)
                 return client_fail(r, "'%s' is not held on a lease", h->name);
         if (r < 0 || !hold_is_current(&h->grant))
@@ -435,8 +447,10 @@ PUBLIC int coord_hold_transfer(coord_hold *h, const char *owner) {
         r = hold_move(s, h->grant.slot, h->grant.fence, info);
         if (cell != 0)
                 cell_release(s, cell, h->grant.cell_gen);
+        lite_lock(&h->client->lock); /* of who looks whether it was lost */
         h->grant.cell = 0;
         h->grant.owner = WORD_SENTINEL | (uint32_t) info;
+        lite_unlock(&h->client->lock);
         if (h->info != 0)
                 record_free(s, h->info);
         h->info = 0;

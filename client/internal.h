@@ -68,6 +68,12 @@ int client_fail_name(const char *name);
 
 /* ---- hold.c ---- */
 
+typedef struct TokenText {
+        struct TokenText *next;
+        uint64_t fence;
+        char text[TOKEN_TEXT_MAX];
+} TokenText;
+
 struct coord_hold {
         _Atomic uint32_t references;
         _Atomic uint32_t count; /* acquires by one thread that want a release each; 0: over */
@@ -81,7 +87,7 @@ struct coord_hold {
         bool listed; /* among client->shared */
         bool alarmed; /* has, or had, a lost callback: what is below it is set */
         uint32_t name_len;
-        _Atomic(char *) token;
+        _Atomic(struct TokenText *) token; /* and those of before its conversions */
         char name[SEG_NAME_MAX + 1];
         coord_hold *next, *prev;
         coord_hold *alarm_next;

@@ -179,7 +179,7 @@ PUBLIC int coord_renew(coord_client *c, const char *token, uint64_t lease_usec) 
         record = word_is_sentinel(word_tid(atomic_load(&f.entry->word)))
                 ? record_of(f.segment, atomic_load(&f.entry->info))
                 : NULL;
-        r = record ? record_renew(record, lease_usec) : -EINVAL;
+        r = record ? record_renew(f.segment, record, lease_usec) : -EINVAL;
         if (r == -EINVAL)
                 return client_fail(r, "'%s' is not held on a lease", f.name);
         if (r < 0 || atomic_load(&f.entry->fence) != f.fence)

@@ -36,7 +36,8 @@ struct coord_slot {
         coord_hold *hold;
         uint64_t deadline;
         int result;
-        bool dropped;
+        Party party;
+        bool party_entered;
         char name[SEG_NAME_MAX + 1];
         char owner[64], description[64];
 };
@@ -86,15 +87,31 @@ bool service_has_loop(coord_client *c) {
 
 /* ---- slots ---- */
 
-static void slot_release(coord_slot *slot) {
-        coord_client *c = slot->client;
+/* What is asked for keeps no client alive, only the caller's slot and its holds do: a client that is
+ * dropped takes its waits with it. So the hold to be is without its reference until it is handed out. */
+static int slot_hold_new(coord_slot *slot, Segment *s) {
+        slot->hold = hold_new(slot->client, s, slot->q.kind, slot->name, strlen(slot->name));
+        if (!slot->hold)
+                return -ENOMEM;
+        (void) atomic_fetch_sub(&slot->client->references, 1);
+        return 0;
+}
 
+static coord_hold *slot_hold_take(coord_slot *slot) {
+        coord_hold *h = TAKE_PTR(slot->hold);
+
+        if (h) {
+                coord_client_ref(slot->client);
+                hold_adopt(h);
+        }
+        return h;
+}
+
+static void slot_release(coord_slot *slot) {
         if (atomic_fetch_sub(&slot->references, 1) != 1)
                 return;
-        if (slot->hold)
-                coord_hold_unref(slot->hold);
+        free(slot->hold);
         free(slot);
-        coord_client_unref(c);
 }
 
 static void slot_done(Service *v, coord_slot *slot, int result) {
@@ -119,11 +136,19 @@ static void slot_forget_records(coord_slot *slot) {
         }
 }
 
-static void hold_void(coord_slot *slot) {
-        if (!slot->hold)
-                return;
-        atomic_store(&slot->hold->count, 0);
-        slot->hold = coord_hold_unref(slot->hold);
+/* Not to be granted any more; or granted, and nobody will be told. */
+static void slot_void(coord_slot *slot) {
+        if (slot->party_entered)
+                party_leave(&slot->party);
+        slot->party_entered = false;
+        free(TAKE_PTR(slot->hold));
+}
+
+static void slot_give_back(coord_slot *slot) {
+        if (slot->hold)
+                (void) hold_release(slot->wait.s, &slot->hold->grant);
+        slot_forget_records(slot);
+        slot_void(slot);
 }
 
 /* Under the worker's lock: 0 still waiting, else it is over. */
@@ -137,7 +162,7 @@ static int slot_step(coord_slot *slot) {
         if (r < 0) {
                 wait_abandon(&slot->wait);
                 slot_forget_records(slot);
-                hold_void(slot);
+                slot_void(slot);
         }
         return r;
 }
@@ -395,7 +420,22 @@ void service_nudge(coord_client *c) {
 
 static void detach_event(Service *v);
 
-/* The client's last reference went: no slot refers to it any more. */
+static void slots_drop(coord_slot *slot, bool waiting) {
+        while (slot) {
+                coord_slot *next = slot->next;
+
+                if (waiting) {
+                        wait_abandon(&slot->wait);
+                        slot_forget_records(slot);
+                        slot_void(slot);
+                } else
+                        slot_give_back(slot);
+                slot_release(slot);
+                slot = next;
+        }
+}
+
+/* The client's last reference went. */
 void service_stop(coord_client *c) {
         Service *v = c->service;
 
@@ -409,8 +449,10 @@ void service_stop(coord_client *c) {
                 atomic_store(&w->stop, 1);
                 worker_nudge(w);
                 (void) pthread_join(w->thread, NULL);
+                slots_drop(w->slots, true);
                 free(w);
         }
+        slots_drop(v->done, false);
         safe_close(v->event_fd);
         c->service = NULL;
         if (v->has_teller && pthread_equal(v->teller, pthread_self())) {
@@ -429,6 +471,16 @@ void service_stop(coord_client *c) {
 
 /* ---- asking ---- */
 
+/* Who asked for it counts as waiting, though it runs. */
+static int slot_check_circle(coord_slot *slot) {
+        party_enter(&slot->party, &slot->wait);
+        slot->party_entered = true;
+        if (!party_is_deadlocked(&slot->party, true))
+                return 0;
+        wait_abandon(&slot->wait);
+        return -EDEADLK;
+}
+
 static int slot_begin(coord_client *c, Segment *s, coord_slot *slot) {
         Key key;
         int r;
@@ -441,9 +493,13 @@ static int slot_begin(coord_client *c, Segment *s, coord_slot *slot) {
                 if (r < 0)
                         return r;
                 r = wait_start(&slot->wait, slot->q.timeout_usec == 0, slot->deadline);
+                if (r == 0 && slot->q.flags & COORD_DEADLOCK)
+                        r = slot_check_circle(slot);
                 if (r >= 0)
                         return r;
                 slot_forget_records(slot);
+                if (r == -EDEADLK)
+                        return r;
                 if (r != -ESTALE)
                         return r == -EAGAIN || r == -ETIMEDOUT ? r : request_fail(c, s, &slot->q, r);
         }
@@ -454,7 +510,7 @@ static coord_slot *slot_new(coord_client *c, const Request *q, coord_acquired_t 
 
         if (!slot)
                 return NULL;
-        slot->client = coord_client_ref(c);
+        slot->client = c;
         slot->references = 1;
         slot->cb = cb;
         slot->userdata = userdata;
@@ -507,18 +563,19 @@ PUBLIC int coord_acquire_async(coord_client *c, coord_slot **ret_slot,
         slot = r < 0 ? NULL : slot_new(c, &q, cb, userdata);
         if (!slot)
                 return client_fail(r < 0 ? r : -ENOMEM, "can't wait asynchronously: %s", strerror(r < 0 ? -r : ENOMEM));
-        slot->hold = hold_new(c, s, q.kind, slot->name, strlen(slot->name));
         w = worker_with_room(c->service);
-        r = !slot->hold || !w ? client_fail(-ENOMEM, "out of memory or threads") : slot_begin(c, s, slot);
-        if (r < 0 && r != -EAGAIN && r != -ETIMEDOUT) {
-                hold_void(slot);
+        r = slot_hold_new(slot, s) < 0 || !w ? client_fail(-ENOMEM, "out of memory or threads")
+                                             : slot_begin(c, s, slot);
+        if (r < 0 && r != -EAGAIN && r != -ETIMEDOUT && r != -EDEADLK) {
+                slot_void(slot);
                 slot_release(slot);
                 return r;
         }
         if (r < 0)
-                hold_void(slot);
+                slot_void(slot);
         if (ret_slot) {
                 (void) atomic_fetch_add(&slot->references, 1);
+                (void) coord_client_ref(c);
                 *ret_slot = slot;
         }
         if (r != 0)
@@ -548,7 +605,7 @@ static bool slot_take_back(Service *v, coord_slot *slot) {
                         w->n--;
                         wait_abandon(&slot->wait);
                         slot_forget_records(slot);
-                        hold_void(slot);
+                        slot_void(slot);
                 }
                 lite_unlock(&w->lock);
                 if (mine)
@@ -566,14 +623,17 @@ static bool slot_take_back(Service *v, coord_slot *slot) {
 }
 
 PUBLIC coord_slot *coord_slot_unref(coord_slot *slot) {
+        coord_client *c;
+
         if (!slot)
                 return NULL;
-        if (!client_is_forked(slot->client) && slot_take_back(slot->client->service, slot)) {
-                if (slot->hold)
-                        hold_adopt(slot->hold); /* granted, and nobody will be told: give it back */
+        c = slot->client;
+        if (!client_is_forked(c) && slot_take_back(c->service, slot)) {
+                slot_give_back(slot);
                 slot_release(slot);
         }
         slot_release(slot);
+        coord_client_unref(c);
         return NULL;
 }
 
@@ -639,10 +699,11 @@ PUBLIC int coord_client_process(coord_client *c) {
         (void) coord_client_ref(c); /* a callback may drop the client */
         (void) !read(v->event_fd, &count, sizeof(count));
         while ((slot = done_pop(v))) {
-                coord_hold *h = TAKE_PTR(slot->hold);
+                coord_hold *h = slot_hold_take(slot);
 
-                if (h)
-                        hold_adopt(h);
+                if (slot->party_entered)
+                        party_leave(&slot->party);
+                slot->party_entered = false;
                 if (slot->result < 0 && slot->wait.s)
                         (void) request_fail(c, slot->wait.s, &slot->q, slot->result);
                 slot->cb(slot, slot->result, h, slot->userdata);

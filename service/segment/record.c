@@ -300,17 +300,23 @@ int record_judge(Record *r) {
         }
 }
 
-int record_renew(Record *r, uint64_t lease_usec) {
-        uint64_t old = atomic_load(&r->deadline);
+int record_renew(Segment *s, Record *r, uint64_t lease_usec) {
+        uint64_t old = atomic_load(&r->deadline), now, end;
+        uint32_t slot = atomic_load(&r->slot);
 
         if (atomic_load(&r->kind) != RECORD_LEASE)
                 return -EINVAL;
         do {
-                uint64_t now = clock_usec(CLOCK_BOOTTIME);
-
+                now = clock_usec(CLOCK_BOOTTIME);
+                end = usec_add(now, lease_usec);
                 if (old == 0 || old <= now)
                         return -ESTALE;
-                if (atomic_compare_exchange_strong(&r->deadline, &old, usec_add(now, lease_usec)))
-                        return 0;
-        } while (true);
+        } while (!atomic_compare_exchange_strong(&r->deadline, &old, end));
+        /* Later is noticed when the timer for the old end fires; sooner has to be told. */
+        if (end < old && slot != 0 && slot <= s->n_slots &&
+                structure_lock(s, &s->slots[slot - 1].qlock, USEC_INFINITE) >= 0) {
+                queue_poke_head(s, &s->slots[slot - 1]);
+                structure_unlock(s, &s->slots[slot - 1].qlock);
+        }
+        return 0;
 }

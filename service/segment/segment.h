@@ -282,7 +282,8 @@ int record_judge(Record *r);
 int ident_read(uint32_t pid, Ident *ret);
 /* 1 that very process is gone entirely, 0 it is there. */
 int ident_gone(const Ident *ident);
-int record_renew(Record *r, uint64_t lease_usec);
+/* 0, -EINVAL (no lease), -ESTALE (over). Who waits is told if it ends sooner now. */
+int record_renew(Segment *s, Record *r, uint64_t lease_usec);
 void text_store(Word64 *words, size_t n, const char *text);
 void text_load(const Word64 *words, size_t n, char *ret);
 
@@ -295,6 +296,8 @@ typedef struct Watch Watch;
 Watch *watch_new(Segment *s, uint64_t info, Word *poke);
 Watch *watch_free(Watch *w);
 bool watch_is_of(const Watch *w, uint64_t info);
+/* The end of the lease may be another by now. */
+void watch_refresh(Watch *w);
 void watcher_stop(Segment *s);
 
 /* ---- wait.c: the life of a request ---- */

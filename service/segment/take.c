@@ -97,17 +97,20 @@ static bool sentinel_is_over(Wait *w, Entry *e, uint32_t v) {
         return false;
 }
 
+static bool thread_is_over(Wait *w, Entry *e, uint32_t v) {
+        if (atomic_load(&e->flags) & ENTRY_MOVING)
+                wait_watch(w, atomic_load(&e->info));
+        if (word_owner_exists(word_tid(v)))
+                return false;
+        (void) atomic_compare_exchange_strong(&e->word, &v, WORD_DIED | (v & WORD_WAITERS));
+        return true;
+}
+
 static bool owner_is_over(Wait *w, Entry *e, uint32_t v) {
         uint64_t fence = atomic_load(&e->fence), due;
 
-        if (word_is_sentinel(v))
-                return sentinel_is_over(w, e, v);
-        if (atomic_load(&e->flags) & ENTRY_MOVING)
-                wait_watch(w, atomic_load(&e->info));
-        if (!word_owner_exists(word_tid(v))) {
-                (void) atomic_compare_exchange_strong(&e->word, &v, WORD_DIED | (v & WORD_WAITERS));
+        if (word_is_sentinel(v) ? sentinel_is_over(w, e, v) : thread_is_over(w, e, v))
                 return true;
-        }
         if (w->max_hold_usec == 0 || fence == 0)
                 return false;
         due = usec_add(atomic_load(&e->since), w->max_hold_usec);
@@ -160,13 +163,15 @@ static int readers_gone(Wait *w) {
         return 1;
 }
 
-static bool readers_are(Wait *w) {
+/* deaths: those that nobody has settled count as well. */
+static bool readers_are(Wait *w, bool deaths) {
+        uint32_t mask = deaths ? WORD_TID | WORD_DIED : WORD_TID;
         Entry *own = w->own ? w->own->entry : NULL;
         EntryWalk walk;
 
         for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
                 e = entry_next(w->s, &walk))
-                if (e != own && word_tid(atomic_load(&e->word)) != 0)
+                if (e != own && (atomic_load(&e->word) & mask) != 0)
                         return true;
         return false;
 }
@@ -193,7 +198,7 @@ static int take_exclusive(Wait *w) {
                             &gate->word, &v, k->tid | (v & WORD_WAITERS)))
                         continue;
                 STEP(GATE_TAKEN);
-                if (!readers_are(w))
+                if (!readers_are(w, false))
                         break;
                 gate_put_back(w->s, w->slot);
         }
@@ -411,7 +416,7 @@ static bool fast_exclusive(Wait *w) {
         }
         STEP(FAST_TAKEN);
         took_one(w, gate);
-        if (atomic_load(&w->slot->gen) == w->gen && !readers_are(w))
+        if (atomic_load(&w->slot->gen) == w->gen && !readers_are(w, true))
                 return true;
         take_give_back(w);
         return false;

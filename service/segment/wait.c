@@ -42,8 +42,10 @@ void wait_watch(Wait *w, uint64_t info) {
         if (w->cell == 0)
                 return; /* a try */
         for (size_t i = 0; i < w->n_watches; i++)
-                if (watch_is_of(w->watches[i], info))
+                if (watch_is_of(w->watches[i], info)) {
+                        watch_refresh(w->watches[i]);
                         return;
+                }
         if (!record_of(w->s, info))
                 return;
         watch = watch_new(w->s, info, &w->s->cells[w->cell].poke);

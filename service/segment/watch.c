@@ -56,7 +56,8 @@ static void watch_fired(Watcher *me, uint64_t id) {
         for (Watch *w = me->watches; w; w = w->next) {
                 if (w->id != id)
                         continue;
-                if (w->timer >= 0 && read(w->timer, &expirations, sizeof(expirations)) > 0) {
+                if (w->timer >= 0) {
+                        (void) !read(w->timer, &expirations, sizeof(expirations));
                         r = record_of(w->segment, w->info);
                         deadline = r ? atomic_load(&r->deadline) : 0;
                         if (deadline > clock_usec(CLOCK_BOOTTIME) && timer_arm(w, deadline) >= 0)
@@ -219,6 +220,13 @@ Watch *watch_free(Watch *w) {
         lite_unlock(&me->lock);
         watch_close(me, w);
         return NULL;
+}
+
+void watch_refresh(Watch *w) {
+        Record *r = record_of(w->segment, w->info);
+
+        if (w->timer >= 0 && r)
+                (void) timer_arm(w, MAX_OF(atomic_load(&r->deadline), 1));
 }
 
 bool watch_is_of(const Watch *w, uint64_t info) {

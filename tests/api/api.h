@@ -20,6 +20,13 @@
 #define MSEC ((uint64_t) 1000)
 #define SEC (1000 * MSEC)
 
+/* ThreadSanitizer can't follow a thread that is made after a fork with threads. */
+#if defined(__SANITIZE_THREAD__)
+#define THREADS_AFTER_FORK 0
+#else
+#define THREADS_AFTER_FORK 1
+#endif
+
 #define ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- a test ------------------------------------------------------------------------------ */

@@ -262,6 +262,23 @@ START_TEST(exit_after_a_release_is_not_abandoned) {
 }
 END_TEST
 
+START_TEST(killed_readers_lock_is_abandoned_once) {
+        for (int mode = 0; mode < 2; mode++) {
+                struct actor *a = api_process(), *next = api_process();
+                struct answer got;
+
+                assert_answer(api_do(a, ORDER(.mode = COORD_MODE_SHARED, .text = "a")), 0);
+                api_kill(a);
+                got = api_do(next, ORDER(.mode = mode, .text = "a"));
+                assert_answer(got, 0);
+                ck_assert_int_eq(got.abandoned, 1);
+                api_drop(next);
+                ck_assert_int_eq(api_take(next, "a").abandoned, 0);
+                api_drop(next);
+        }
+}
+END_TEST
+
 START_TEST(nested_hold_of_a_killed_process_is_free_at_once) {
         struct actor *a = api_process(), *next = api_process();
 
@@ -381,8 +398,10 @@ static Suite *process_suite(void) {
         api_fact(s, child_gets_echild_from_every_call);
         api_fact(s, childs_exit_frees_nothing);
         api_fact(s, childs_unrefs_free_nothing);
-        api_fact(s, child_makes_a_new_client_and_works);
-        api_fact(s, childs_own_hold_ends_with_the_child);
+        if (THREADS_AFTER_FORK) {
+                api_fact(s, child_makes_a_new_client_and_works);
+                api_fact(s, childs_own_hold_ends_with_the_child);
+        }
         api_fact(s, child_does_not_keep_what_its_killed_parent_held);
         api_fact(s, exec_frees);
         api_fact(s, killed_holders_lock_goes_to_the_next_and_is_abandoned_once);
@@ -390,6 +409,7 @@ static Suite *process_suite(void) {
         api_fact(s, try_after_a_kill_is_told_abandoned);
         api_fact(s, exit_without_a_release_is_abandoned);
         api_fact(s, exit_after_a_release_is_not_abandoned);
+        api_fact(s, killed_readers_lock_is_abandoned_once);
         api_fact(s, nested_hold_of_a_killed_process_is_free_at_once);
         api_fact(s, everything_a_killed_process_held_comes_free);
         api_fact(s, released_hold_is_not_abandoned_by_conversion);

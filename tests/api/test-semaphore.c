@@ -257,6 +257,7 @@ END_TEST
 
 START_TEST(permits_of_many_killed_processes_come_back) {
         coord_client *c = api_client();
+        coord_hold *h;
 
         for (int i = 0; i < 20; i++) {
                 struct actor *a = api_process();
@@ -265,8 +266,13 @@ START_TEST(permits_of_many_killed_processes_come_back) {
                 api_kill(a);
                 api_actor_free(a);
         }
-        coord_hold_unref(api_permits(c, "s", 3, 3));
+        h = api_permits(c, "s", 3, 3);
+        assert_result(coord_hold_was_abandoned(h), 1);
+        coord_hold_unref(h);
         ck_assert_uint_eq(free_permits(), 3);
+        h = api_permits(c, "s", 3, 3);
+        assert_result(coord_hold_was_abandoned(h), 0);
+        coord_hold_unref(h);
         coord_client_unref(c);
 }
 END_TEST

@@ -39,11 +39,10 @@ static const Group groups[] = {
 };
 
 static void usage(FILE *f) {
-        fputs("bench-locks [--quick] [--json] [--spread] [--coordctl=PATH] [l1|l2|l3|l5|l6]...\n\n"
+        fputs("bench-locks [--quick] [--json] [--coordctl=PATH] [l1|l2|l3|l5|l6]...\n\n"
               "Measure locks and semaphores without a daemon beside their rivals.\n"
               "  --quick          a few rounds of each: whether it works, not how fast\n"
               "  --json           for programs\n"
-              "  --spread         in l3 and l6 the waiter has a processor of its own\n"
               "  --coordctl=PATH  the command that l5 runs (default: $COORDCTL, else of the same\n"
               "                   build tree)\n",
                         f);
@@ -151,7 +150,6 @@ static void arguments_parse(int argc, char **argv, Bench *b, const char **ret_co
         static const struct option options[] = {
                         {"quick", no_argument, NULL, 'q'},
                         {"json", no_argument, NULL, 'j'},
-                        {"spread", no_argument, NULL, 's'},
                         {"coordctl", required_argument, NULL, 'c'},
                         {"help", no_argument, NULL, 'h'},
                         {NULL, 0, NULL, 0},
@@ -165,9 +163,6 @@ static void arguments_parse(int argc, char **argv, Bench *b, const char **ret_co
                         break;
                 case 'j':
                         b->json = true;
-                        break;
-                case 's':
-                        b->spread = true;
                         break;
                 case 'c':
                         *ret_coordctl = optarg;

@@ -28,6 +28,9 @@ typedef enum BarKind {
 
 typedef enum Unit { UNIT_NSEC, UNIT_COUNT } Unit;
 
+/* Where the two sides of a wake-up run: as the scheduler likes, on two processors, on one. */
+typedef enum Placement { PLACED_FREELY, PLACED_APART, PLACED_TOGETHER, N_PLACEMENTS } Placement;
+
 /* One line of the report. Where skipped says why, nothing was measured. */
 typedef struct Row {
         char id[8];
@@ -48,7 +51,7 @@ typedef struct Report {
 } Report;
 
 typedef struct Bench {
-        bool quick, json, spread;
+        bool quick, json;
         char dir[PATH_MAX];  /* runtime directory and lock files of this run */
         char here[PATH_MAX]; /* where this executable lies */
         char coordctl[PATH_MAX];
@@ -69,7 +72,8 @@ double measure_percentile(double *samples, size_t n, double percent);
 void *measure_shared_new(size_t size);
 pid_t measure_fork(void);
 void measure_reap(pid_t pid);
-void measure_spread(const Bench *b, bool waiter);
+bool measure_place_is_possible(Placement p);
+void measure_place(Placement p, bool waiter);
 int measure_task_open(pid_t pid);
 bool measure_task_sleeps(int fd);
 void measure_task_await_sleep(int fd);

@@ -18,7 +18,14 @@
 #define SETTLE_NSEC (50 * NSEC_PER_USEC)
 #define WARM_UP 2 /* rounds of each door that do not count */
 
-enum { OURS, ROBUST, OFD, STRICT, PIDFD, N_DOORS };
+enum { OURS, ROBUST, OFD, STRICT, PIDFD, TWIN, N_DOORS };
+
+static const DoorOps *const all_doors[N_DOORS] = {[OURS] = &door_ours,
+                [ROBUST] = &door_robust,
+                [OFD] = &door_ofd,
+                [STRICT] = &door_ours_strict,
+                [PIDFD] = &door_pidfd,
+                [TWIN] = &door_pidfd_twin};
 
 typedef struct Stage {
         _Atomic uint32_t turn, begun, done;
@@ -131,11 +138,21 @@ static void death_compete(Death *death, size_t n, uint64_t size, double medians[
         }
 }
 
-static void death_report(Bench *b, const char *what, Row row) {
+typedef struct Comparison {
+        const char *what;
+        int ours, theirs;
+        double bar; /* 0: for information */
+} Comparison;
+
+static void death_report(Bench *b, const Comparison *c, const double medians[], Row row) {
         snprintf(row.id, sizeof(row.id), "L6");
-        snprintf(row.what, sizeof(row.what), "%s", what);
+        snprintf(row.what, sizeof(row.what), "%s", c->what);
+        snprintf(row.rival, sizeof(row.rival), "%s", all_doors[c->theirs]->name);
         row.unit = UNIT_NSEC;
-        row.kind = row.bar > 0 ? BAR_RATIO : BAR_NONE;
+        row.ours = medians[c->ours];
+        row.theirs = medians[c->theirs];
+        row.kind = c->bar > 0 ? BAR_RATIO : BAR_NONE;
+        row.bar = c->bar;
         report_add(b->report, &row);
 }
 
@@ -154,81 +171,73 @@ static bool memory_suffices(uint64_t size) {
         return kib > size / 1024 + size / 4096;
 }
 
-static void death_measure_small(Bench *b, Death *death) {
-        size_t n = b->quick ? 5 : 300;
-        double m[N_DOORS];
-
-        death_compete(death, n, 0, m);
-        death_report(b, "SIGKILL of the holder",
-                        (Row){.ours = m[OURS],
-                                        .rival = "robust mutex",
-                                        .theirs = m[ROBUST],
-                                        .bar = 1.2,
-                                        .n = n});
-        death_report(b, "SIGKILL of a strict holder",
-                        (Row){.ours = m[STRICT],
-                                        .rival = "pidfd",
-                                        .theirs = m[PIDFD],
-                                        .bar = 1.1,
-                                        .n = n});
-        death_report(b, "SIGKILL of the holder",
-                        (Row){.ours = m[OURS], .rival = "OFD lock", .theirs = m[OFD], .n = n});
-}
-
-static void death_measure_big(Bench *b, Death *death) {
-        uint64_t size = b->quick ? QUICK_BYTES : BIG_BYTES;
-        size_t n = b->quick ? 2 : 9;
-        double m[N_DOORS];
-        char what[64];
-
-        if (!memory_suffices(size)) {
-                death_report(b, "SIGKILL of a big holder",
-                                (Row){.skipped = "too little memory is available"});
-                return;
-        }
-        death_compete(death, n, size, m);
-        snprintf(what, sizeof(what), "SIGKILL at %u MiB RSS", (unsigned) (size >> 20));
-        death_report(b, what,
-                        (Row){.ours = m[OURS],
-                                        .rival = "OFD lock",
-                                        .theirs = m[OFD],
-                                        .bar = 1 / 50.,
-                                        .n = n});
-        death_report(b, what,
-                        (Row){.ours = m[OURS],
-                                        .rival = "robust mutex",
-                                        .theirs = m[ROBUST],
-                                        .n = n});
-        snprintf(what, sizeof(what), "SIGKILL at %u MiB RSS, strict", (unsigned) (size >> 20));
-        death_report(b, what,
-                        (Row){.ours = m[STRICT],
-                                        .rival = "pidfd",
-                                        .theirs = m[PIDFD],
-                                        .bar = 1.1,
-                                        .n = n});
-}
-
-/** death_measure() - L6, what needs no daemon */
-void death_measure(Bench *b) {
-        static const DoorOps *const all[N_DOORS] = {[OURS] = &door_ours,
-                        [ROBUST] = &door_robust,
-                        [OFD] = &door_ofd,
-                        [STRICT] = &door_ours_strict,
-                        [PIDFD] = &door_pidfd};
+/* One waiter for all rounds of one placement and size; medians of each door. */
+static void death_stage(Bench *b, Placement placement, uint64_t size, size_t n, double medians[]) {
         Death death = {.stage = measure_shared_new(sizeof(Stage)), .shared = door_shared_new()};
         pid_t waiter;
 
         for (size_t i = 0; i < N_DOORS; i++)
-                door_init(&death.doors[i], all[i], b, death.shared);
+                door_init(&death.doors[i], all_doors[i], b, death.shared);
         waiter = measure_fork();
-        measure_spread(b, waiter == 0);
+        measure_place(placement, waiter == 0);
         if (waiter == 0)
                 waiter_run(&death);
         death.waiter_fd = measure_task_open(waiter);
-        death_measure_small(b, &death);
-        death_measure_big(b, &death);
+        death_compete(&death, n, size, medians);
         atomic_store(&death.stage->door, N_DOORS);
         word_set(&death.stage->turn, death.round + 1);
         measure_reap(waiter);
         (void) close(death.waiter_fd);
+        measure_place(PLACED_FREELY, false);
+}
+
+/*
+ * Without placement these times say first of all whether the waiter happened to be woken on the
+ * processor on which the holder is still dying: two runs of one and the same lock then differ by
+ * more than the bars allow. So the bars are for the waiter that has a processor of its own.
+ */
+static void death_measure_small(Bench *b) {
+        static const Comparison apart[] = {{"SIGKILL of the holder", OURS, ROBUST, 1.2},
+                        {"SIGKILL of the holder", OURS, OFD, 0},
+                        {"SIGKILL of a strict holder", STRICT, TWIN, 1.1},
+                        {"SIGKILL of a strict holder", STRICT, PIDFD, 0}};
+        static const Comparison freely[] = {
+                        {"SIGKILL of the holder, placed freely", OURS, ROBUST, 0},
+                        {"SIGKILL of a strict one, placed freely", STRICT, TWIN, 0}};
+        size_t n = b->quick ? 5 : 300;
+        Row row = {.n = n};
+        double m[N_DOORS];
+
+        if (measure_place_is_possible(PLACED_APART)) {
+                death_stage(b, PLACED_APART, 0, n, m);
+                for (size_t i = 0; i < ELEMENTS(apart); i++)
+                        death_report(b, &apart[i], m, row);
+        }
+        death_stage(b, PLACED_FREELY, 0, n, m);
+        for (size_t i = 0; i < ELEMENTS(freely); i++)
+                death_report(b, &freely[i], m, row);
+}
+
+static void death_measure_big(Bench *b) {
+        static const Comparison big[] = {{"SIGKILL of a big holder", OURS, OFD, 1 / 50.},
+                        {"SIGKILL of a big holder", OURS, ROBUST, 0},
+                        {"SIGKILL of a big strict holder", STRICT, TWIN, 1.1},
+                        {"SIGKILL of a big strict holder", STRICT, PIDFD, 0}};
+        Placement p = measure_place_is_possible(PLACED_APART) ? PLACED_APART : PLACED_FREELY;
+        uint64_t size = b->quick ? QUICK_BYTES : BIG_BYTES;
+        double m[N_DOORS] = {0};
+        Row row = {.n = b->quick ? 2 : 7};
+
+        if (memory_suffices(size))
+                death_stage(b, p, size, row.n, m);
+        else
+                snprintf(row.skipped, sizeof(row.skipped), "too little memory is available");
+        for (size_t i = 0; i < ELEMENTS(big); i++)
+                death_report(b, &big[i], m, row);
+}
+
+/** death_measure() - L6, what needs no daemon */
+void death_measure(Bench *b) {
+        death_measure_small(b);
+        death_measure_big(b);
 }

@@ -70,6 +70,10 @@ void door_init(Door *d, const DoorOps *ops, const Bench *b, DoorShared *shared) 
         *d = (Door){.ops = ops, .dir = b->dir, .shared = shared, .fd = -1};
 }
 
+static void nothing(Door *d) {
+        (void) d;
+}
+
 static void ours_attach_name(Door *d, const char *name) {
         int r;
 
@@ -115,8 +119,14 @@ static void ours_give(Door *d) {
         d->hold = coord_hold_unref(d->hold);
 }
 
-static void robust_attach(Door *d) {
-        (void) d;
+static void ours_detach(Door *d) {
+        d->lock = coord_lock_unref(d->lock);
+        d->client = coord_client_unref(d->client);
+}
+
+/* The holder holds a lock for which nobody waits; its death is learned of through the pidfd. */
+static void twin_attach(Door *d) {
+        ours_attach_name(d, "bench/twin");
 }
 
 static bool robust_wait(Door *d) {
@@ -155,12 +165,9 @@ static void ofd_give(Door *d) {
         door_ofd_lock(d->fd, F_UNLCK);
 }
 
-static void pidfd_attach(Door *d) {
-        (void) d;
-}
-
-static void pidfd_take(Door *d) {
-        (void) d;
+static void ofd_detach(Door *d) {
+        (void) close(d->fd);
+        d->fd = -1;
 }
 
 static bool pidfd_wait(Door *d) {
@@ -182,9 +189,13 @@ static void pidfd_give(Door *d) {
         d->fd = -1;
 }
 
-const DoorOps door_ours = {"coord", ours_attach, ours_take, ours_wait, ours_give};
-const DoorOps door_ours_strict = {
-                "coord strict", ours_attach_strict, ours_take_strict, ours_wait, ours_give};
-const DoorOps door_robust = {"robust mutex", robust_attach, robust_take, robust_wait, robust_give};
-const DoorOps door_ofd = {"OFD lock", ofd_attach, ofd_take, ofd_wait, ofd_give};
-const DoorOps door_pidfd = {"pidfd", pidfd_attach, pidfd_take, pidfd_wait, pidfd_give};
+#define OURS_REST ours_wait, ours_give, ours_detach
+
+const DoorOps door_ours = {"coord", ours_attach, ours_take, OURS_REST};
+const DoorOps door_ours_strict = {"coord strict", ours_attach_strict, ours_take_strict, OURS_REST};
+const DoorOps door_robust = {
+                "robust mutex", nothing, robust_take, robust_wait, robust_give, nothing};
+const DoorOps door_ofd = {"OFD lock", ofd_attach, ofd_take, ofd_wait, ofd_give, ofd_detach};
+const DoorOps door_pidfd = {"pidfd", nothing, nothing, pidfd_wait, pidfd_give, nothing};
+const DoorOps door_pidfd_twin = {"pidfd of a twin", twin_attach, ours_take_strict, pidfd_wait,
+                pidfd_give, ours_detach};

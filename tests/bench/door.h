@@ -25,6 +25,7 @@ typedef struct DoorOps {
         void (*take)(Door *d); /* by the process that is to hand over or to die */
         bool (*wait)(Door *d); /* by the one that waits: whether the last holder died */
         void (*give)(Door *d);
+        void (*detach)(Door *d);
 } DoorOps;
 
 struct Door {
@@ -37,7 +38,8 @@ struct Door {
         int fd;
 };
 
-extern const DoorOps door_ours, door_ours_strict, door_robust, door_ofd, door_pidfd;
+extern const DoorOps door_ours, door_ours_strict, door_robust, door_ofd, door_pidfd,
+                door_pidfd_twin;
 
 DoorShared *door_shared_new(void);
 void door_init(Door *d, const DoorOps *ops, const Bench *b, DoorShared *shared);

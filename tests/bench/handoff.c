@@ -56,35 +56,32 @@ static double handoff_time(Stage *s, Door doors[], uint32_t door, int waiter_fd)
         return (double) (atomic_load(&s->returned_nsec) - start_nsec);
 }
 
-static void handoff_report(Bench *b, double *samples[], size_t n, double percent, double bar) {
+static void handoff_report(Bench *b, const char *how, double *samples[], size_t n, double bar) {
         Row row = {.id = "L3", .unit = UNIT_NSEC, .kind = bar > 0 ? BAR_RATIO : BAR_NONE, .n = n};
 
-        snprintf(row.what, sizeof(row.what), "handoff to a sleeping waiter, %s",
-                        percent == 50 ? "median" : "p95");
+        snprintf(row.what, sizeof(row.what), "handoff to a sleeper, %s", how);
         snprintf(row.rival, sizeof(row.rival), "%s", door_robust.name);
-        row.ours = measure_percentile(samples[OURS], n, percent);
-        row.theirs = measure_percentile(samples[ROBUST], n, percent);
+        row.ours = measure_percentile(samples[OURS], n, 50);
+        row.theirs = measure_percentile(samples[ROBUST], n, 50);
         row.bar = bar;
         report_add(b->report, &row);
 }
 
-/** handoff_measure() - L3, a handoff to one sleeping waiter */
-void handoff_measure(Bench *b) {
-        const uint32_t count = b->quick ? 20 : 3000;
+/* One waiter for all rounds of one placement. */
+static void handoff_compete(Bench *b,
+                Placement placement,
+                double *samples[],
+                uint32_t count,
+                DoorShared *shared) {
         Stage *s = measure_shared_new(sizeof(*s));
-        DoorShared *shared = door_shared_new();
-        double *samples[N_DOORS], *counted[N_DOORS];
         Door doors[N_DOORS];
         pid_t waiter;
         int fd;
 
         door_init(&doors[OURS], &door_ours, b, shared);
         door_init(&doors[ROBUST], &door_robust, b, shared);
-        for (size_t i = 0; i < N_DOORS; i++)
-                if (!(samples[i] = calloc(count + WARM_UP, sizeof(double))))
-                        die("out of memory");
         waiter = measure_fork();
-        measure_spread(b, waiter == 0);
+        measure_place(placement, waiter == 0);
         if (waiter == 0)
                 waiter_run(s, doors, (count + WARM_UP) * N_DOORS);
         fd = measure_task_open(waiter);
@@ -94,15 +91,41 @@ void handoff_measure(Bench *b) {
                 unsigned order[N_DOORS];
 
                 measure_shuffle(order, N_DOORS);
-                for (size_t k = 0; k < N_DOORS; k++)
-                        samples[order[k]][i] = handoff_time(s, doors, order[k], fd);
+                for (size_t k = 0; k < N_DOORS; k++) {
+                        double nsec = handoff_time(s, doors, order[k], fd);
+
+                        if (i >= WARM_UP)
+                                samples[order[k]][i - WARM_UP] = nsec;
+                }
         }
         measure_reap(waiter);
+        (void) close(fd);
         for (size_t i = 0; i < N_DOORS; i++)
-                counted[i] = samples[i] + WARM_UP;
-        handoff_report(b, counted, count, 50, 1.15);
-        handoff_report(b, counted, count, 95, 0);
+                doors[i].ops->detach(&doors[i]);
+        measure_place(PLACED_FREELY, false);
+}
+
+/** handoff_measure() - L3, a handoff to one sleeping waiter */
+void handoff_measure(Bench *b) {
+        static const struct {
+                const char *how;
+                double bar;
+        } placements[N_PLACEMENTS] = {[PLACED_FREELY] = {"placed freely", 1.15},
+                        [PLACED_APART] = {"2 processors", 1.15},
+                        [PLACED_TOGETHER] = {"1 processor"}};
+        const uint32_t count = b->quick ? 20 : 1500;
+        DoorShared *shared = door_shared_new();
+        double *samples[N_DOORS];
+
+        for (size_t i = 0; i < N_DOORS; i++)
+                if (!(samples[i] = calloc(count, sizeof(double))))
+                        die("out of memory");
+        for (Placement p = 0; p < N_PLACEMENTS; p++) {
+                if (!measure_place_is_possible(p))
+                        continue;
+                handoff_compete(b, p, samples, count, shared);
+                handoff_report(b, placements[p].how, samples, count, placements[p].bar);
+        }
         for (size_t i = 0; i < N_DOORS; i++)
                 free(samples[i]);
-        (void) close(fd);
 }

@@ -126,22 +126,34 @@ void measure_reap(pid_t pid) {
                 die("a child failed with status 0x%x", status);
 }
 
-/**
- * measure_spread() - with --spread, keep the waiter and everybody else on different processors
- *
- * Does nothing without the option, or where there is one processor alone.
- */
-void measure_spread(const Bench *b, bool waiter) {
-        cpu_set_t all, one;
-        int seen = 0;
+static const cpu_set_t *processors(void) {
+        static cpu_set_t all;
 
-        if (!b->spread || sched_getaffinity(0, sizeof(all), &all) < 0 || CPU_COUNT(&all) < 2)
-                return;
+        if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof(all), &all) < 0)
+                die("sched_getaffinity: %m");
+        return &all;
+}
+
+/** measure_place_is_possible() - whether there are processors enough; call it first, unplaced */
+bool measure_place_is_possible(Placement p) {
+        return p != PLACED_APART || CPU_COUNT(processors()) > 1;
+}
+
+/**
+ * measure_place() - put this process where the waiter, or everybody else, is to be
+ *
+ * Children inherit it. PLACED_FREELY undoes it.
+ */
+void measure_place(Placement p, bool waiter) {
+        const cpu_set_t *all = processors();
+        cpu_set_t one;
+        int skip = p == PLACED_APART && waiter;
+
         CPU_ZERO(&one);
         for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
-                if (CPU_ISSET(i, &all) && seen++ == waiter)
+                if (CPU_ISSET(i, all) && skip-- == 0)
                         CPU_SET(i, &one);
-        if (sched_setaffinity(0, sizeof(one), &one) < 0)
+        if (sched_setaffinity(0, sizeof(one), p == PLACED_FREELY ? all : &one) < 0)
                 die("sched_setaffinity: %m");
 }
 

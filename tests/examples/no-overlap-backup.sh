@@ -7,8 +7,8 @@
 #
 #     */30 * * * *  no-overlap-backup.sh rsync -a "$HOME/" /backup/home/
 #
-# Nothing is left behind to clean up: when the backup ends or is killed, the lock is free, and while
-# any part of it still runs that coordctl watches over, the lock is not.
+# Nothing is left behind to clean up: the lock is free when the backup has ended, however it ended, and
+# not before: a coordctl that is killed takes the backup with it.
 
 : "${COORDCTL:=coordctl}"
 NAME=backup

@@ -62,6 +62,12 @@ void call_attach(struct player *p) {
         (void) coord_strerror(p->client);
 }
 
+/* Every text that must be there; a token is missing where something is only reserved. */
+static size_t read_party(const struct coord_party *p) {
+        return (p->token ? strlen(p->token) : 0) + strlen(p->owner) + strlen(p->command) +
+               strlen(p->description) + (p->unit ? strlen(p->unit) : 0);
+}
+
 static void read_entries(coord_client *c) {
         struct coord_entry *e = NULL;
         size_t n = 0, bytes = 0;
@@ -71,11 +77,9 @@ static void read_entries(coord_client *c) {
         for (size_t i = 0; i < n; i++) {
                 bytes += strlen(e[i].name);
                 for (size_t k = 0; k < e[i].n_holders; k++)
-                        bytes += strlen(e[i].holders[k].token) + strlen(e[i].holders[k].owner) +
-                                 strlen(e[i].holders[k].command) +
-                                 strlen(e[i].holders[k].description);
+                        bytes += read_party(&e[i].holders[k]);
                 for (size_t k = 0; k < e[i].n_waiters; k++)
-                        bytes += strlen(e[i].waiters[k].owner) + strlen(e[i].waiters[k].command);
+                        bytes += read_party(&e[i].waiters[k]);
         }
         if (bytes == SIZE_MAX)
                 sandbox_fail("endless names");

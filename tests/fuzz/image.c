@@ -250,6 +250,7 @@ static void cast_kill(const struct cast *c) {
 static void images_make(void) {
         struct cast first;
 
+        (void) sandbox_directory(); /* before any child would make one of its own */
         holder_ready = mmap(NULL, sizeof(*holder_ready), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (holder_ready == MAP_FAILED)

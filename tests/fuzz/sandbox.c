@@ -25,6 +25,12 @@
 extern uint8_t __start___sancov_cntrs[] __attribute__((weak));
 extern uint8_t __stop___sancov_cntrs[] __attribute__((weak));
 
+/* Undefined behaviour ends the child, as a crash does. */
+const char *__ubsan_default_options(void);
+const char *__ubsan_default_options(void) {
+        return "halt_on_error=1:print_stacktrace=1";
+}
+
 static uint8_t *counters_shared;
 static char directory[64];
 static pid_t directory_owner;

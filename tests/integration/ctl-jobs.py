@@ -41,8 +41,8 @@ class Terminal:
         os.setsid()
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        reader, writer = os.pipe()
-        # One digit: a shell may know no other.
+        # Out of the way of descriptor 9; a shell may know no two digits.
+        reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in os.pipe())
         self.report = os.dup2(writer, 9)
         os.set_inheritable(self.report, True)
         self.reports = os.fdopen(reader)
@@ -350,11 +350,22 @@ CASES = [
 ]
 
 
+def end_session(leader):
+    """Kill what a case that failed left running on its terminal."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(name)) == leader:
+                os.kill(int(name), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def run_case(case):
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(reader)
+        # Nothing here waits for time; a case that hangs shall only not hang for ever.
+        signal.alarm(100)
         try:
             case(Terminal())
         except BaseException:
@@ -363,18 +374,19 @@ def run_case(case):
         os._exit(0)
     os.close(writer)
     _, status = os.waitpid(pid, 0)
-    if status == 0:
-        print(f"ok {case.__name__}", flush=True)
-        return True
-    # Others that were left running may hold the pipe: what is there is all that comes.
     os.set_blocking(reader, False)
     try:
-        why = os.read(reader, 65536).decode()
+        why = os.read(reader, 65536).decode() or f"status {status:#x}"
     except BlockingIOError:
         why = f"status {status:#x}"
-    why = " | ".join(why.strip().splitlines()[-4:])
-    print(f"FAIL {case.__name__}: {why}", flush=True)
-    return False
+    os.close(reader)
+    end_session(pid)
+    if status == 0:
+        print(f"ok {case.__name__}", flush=True)
+    else:
+        why = " | ".join(why.strip().splitlines()[-4:])
+        print(f"FAIL {case.__name__}: {why}", flush=True)
+    return status == 0
 
 
 if __name__ == "__main__":

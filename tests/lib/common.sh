@@ -40,17 +40,17 @@ as_root() {
 }
 
 # A chroot often has neither: the C library, apt and every look at another process need /proc, and
-# shared memory belongs on a tmpfs. What was mounted here is unmounted by undo_host.
+# shared memory belongs on a tmpfs. What was mounted here is unmounted by undo_host, the last one first.
 prepare_host() {
         if [ ! -e /proc/self/stat ]; then
                 as_root mount -t proc proc /proc ||
                         die "/proc is not mounted, and mounting it failed: mount -t proc proc /proc"
-                undo_mounts+=(/proc)
+                undo_mounts=(/proc "${undo_mounts[@]}")
         fi
         if [ ! -d /dev/shm ] || [ "$(stat -f -c %T /dev/shm)" != tmpfs ]; then
                 if as_root mkdir -p /dev/shm &&
                         as_root mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm; then
-                        undo_mounts+=(/dev/shm)
+                        undo_mounts=(/dev/shm "${undo_mounts[@]}")
                 else
                         echo "no tmpfs on /dev/shm, going on without it" >&2
                 fi

@@ -17,8 +17,8 @@ stage_set() {
         [ ! -w /dev/shm ] || in=/dev/shm
         stage=$(mktemp -d "$in/coord-try.XXXXXX")
         mkdir -m 700 "$stage/run" "$stage/state"
-        export COORD_RUNTIME_DIR=$stage/run COORD_STATE_DIR=$stage/state
-        unset COORD_CONFIG
+        : >"$stage/coordd.conf"
+        export COORD_RUNTIME_DIR=$stage/run COORD_STATE_DIR=$stage/state COORD_CONFIG=$stage/coordd.conf
         cd "$stage" || exit
 
         # Both ends open here: nobody who writes or reads has to wait for the other side's opening.

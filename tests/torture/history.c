@@ -54,10 +54,12 @@ uint64_t verdict_total(const struct verdict *v) {
 /** event_print() - an event in words */
 void event_print(char *text, size_t size, const struct event *e) {
         snprintf(text, size,
-                "[subject %u by %u %s x%u priority %d fence %" PRIu64 ".%" PRIu64 " asked %" PRIu64
-                " linked %" PRIu64 " granted %" PRIu64 " until %" PRIu64 "]",
-                e->subject, e->who, (e->flags & EVENT_SHARED) ? "shared" : "exclusive", e->permits,
-                e->priority, e->epoch, e->counter, e->asked, e->linked, e->granted, e->until);
+                        "[subject %u by %u %s x%u priority %d fence %" PRIu64 ".%" PRIu64
+                        " asked %" PRIu64 " linked %" PRIu64 " granted %" PRIu64 " until %" PRIu64
+                        "]",
+                        e->subject, e->who, (e->flags & EVENT_SHARED) ? "shared" : "exclusive",
+                        e->permits, e->priority, e->epoch, e->counter, e->asked, e->linked,
+                        e->granted, e->until);
 }
 
 static void found(struct verdict *v, unsigned kind, const struct event *a, const struct event *b) {

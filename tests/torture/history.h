@@ -39,7 +39,7 @@ enum {
 
 struct verdict {
         uint64_t count[VERDICT_KINDS];
-        char first[640]; /* the first finding in words */
+        char first[640];  /* the first finding in words */
         uint32_t subject; /* and where and when to look */
         uint64_t from, to;
 };

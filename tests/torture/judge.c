@@ -70,7 +70,7 @@ static void show_around(const struct event *events, size_t n, const struct verdi
                 const struct event *e = &events[i];
 
                 if (e->subject != v->subject || e->granted > v->to ||
-                        (e->granted < v->from && e->until < v->from))
+                                (e->granted < v->from && e->until < v->from))
                         continue;
                 event_print(text, sizeof(text), e);
                 fprintf(stderr, "  %s\n", text);

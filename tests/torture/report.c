@@ -37,9 +37,11 @@ static const char *const count_names[COUNTS] = {
 void report_table(void) {
         printf("%-24s %12s %8s %8s\n", "step", "hits", "kills", "stops");
         for (unsigned i = 0; i < STEPS; i++)
-                printf("%-24s %12" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n", inject_step_name(i),
-                                atomic_load(&shared->hits[i]), atomic_load(&shared->kills[i]),
-                                atomic_load(&shared->stops[i]));
+                if (atomic_load(&shared->hits[i]) > 0)
+                        printf("%-24s %12" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
+                                        inject_step_name(i), atomic_load(&shared->hits[i]),
+                                        atomic_load(&shared->kills[i]),
+                                        atomic_load(&shared->stops[i]));
         for (unsigned i = 0; i < COUNTS; i++)
                 printf("%s%s %" PRIu64, i > 0 ? ", " : "torture: ", count_names[i],
                                 atomic_load(&shared->counts[i]));
@@ -47,27 +49,40 @@ void report_table(void) {
 }
 
 static void show_entry(const char *what, uint32_t i, const Entry *e) {
-        if (e->word == 0 && e->fence == 0)
+        if (e->word == 0)
                 return;
         fprintf(stderr, "    %s %u: word 0x%08x flags 0x%x fence %" PRIx64 " info %" PRIx64 "\n",
                         what, i, e->word, e->flags, e->fence, e->info);
 }
 
+/* Is anything going on in it? What is free and has no queue tells nothing. */
+static bool worth_showing(const Header *h, const uint8_t *base, const Slot *slot, uint32_t i) {
+        const Extent *extents = (const Extent *) (base + h->off_extents);
+
+        if (slot->kind == 0)
+                return false;
+        if (slot->gate.word != 0 || slot->qlock != 0 || slot->tail != 0)
+                return true;
+        for (uint32_t k = 1; slot->extent != 0 && k < h->n_extents; k++)
+                for (uint32_t e = 0; extents[k].slot == i + 1 && e < EXTENT_ENTRIES; e++)
+                        if (extents[k].entries[e].word != 0)
+                                return true;
+        return false;
+}
+
 static void show_slot(const Header *h, const uint8_t *base, uint32_t i) {
         const Slot *slot = (const Slot *) (base + h->off_slots) + i;
-
         char name[sizeof(slot->name)];
 
-        memcpy(name, (const void *) slot->name, sizeof(name));
-        if (slot->kind == 0 ||
-                        (strncmp(name, "torture.", 8) != 0 && strncmp(name, "sweep", 5) != 0))
+        if (!worth_showing(h, base, slot, i))
                 return;
+        memcpy(name, (const void *) slot->name, sizeof(name));
+        name[sizeof(name) - 1] = 0;
         fprintf(stderr,
-                        "  slot %u %.*s: kind %u gen %u qlock 0x%08x tail %u capacity %u counter "
+                        "  slot %u %s: kind %u gen %u qlock 0x%08x tail %u capacity %u counter "
                         "%" PRIu64 " flags 0x%x extent %u upgrader %u\n",
-                        i, (int) slot->name_len, name, slot->kind, slot->gen, slot->qlock,
-                        slot->tail, slot->capacity, slot->counter, slot->flags, slot->extent,
-                        slot->upgrader);
+                        i, name, slot->kind, slot->gen, slot->qlock, slot->tail, slot->capacity,
+                        slot->counter, slot->flags, slot->extent, slot->upgrader);
         show_entry("gate", 0, &slot->gate);
         for (uint32_t k = 1; k < h->n_extents; k++) {
                 const Extent *x = (const Extent *) (base + h->off_extents) + k;
@@ -80,13 +95,14 @@ static void show_slot(const Header *h, const uint8_t *base, uint32_t i) {
         for (uint32_t k = 1; k < h->n_cells; k++) {
                 const Cell *c = (const Cell *) (base + h->off_cells) + k;
 
-                if (c->slot == i + 1)
-                        fprintf(stderr,
-                                        "    cell %u: own 0x%08x pred 0x%" PRIx64
-                                        " seen %u poke %u flags 0x%x "
-                                        "permits %u arrival %" PRIu64 " gen %u\n",
-                                        k, c->own, c->pred, c->seen, c->poke, c->flags, c->permits,
-                                        c->arrival, c->gen);
+                if (c->slot != i + 1 || ((c->own & WORD_TID) == 0 && k != slot->tail))
+                        continue;
+                fprintf(stderr,
+                                "    cell %u: own 0x%08x pred 0x%" PRIx64
+                                " seen %u poke %u flags 0x%x permits %u "
+                                "arrival %" PRIu64 " gen %u\n",
+                                k, c->own, c->pred, c->seen, c->poke, c->flags, c->permits,
+                                c->arrival, c->gen);
         }
 }
 

@@ -52,7 +52,7 @@ const struct scenario scenarios[] = {
         { .name = "pid-permits-beside", .holder = '2', .actor = '3', .waiter = '1', .holder_owner = "pid:self" },
         { .name = "downgrade-beside", .holder = 'x', .actor = 's', .waiter = 's', .holder_downgrades = true },
         { .name = "lease", .actor = 'x', .waiter = 'x', .owner = "lease:20ms" },
-        { .name = "lease-renew", .actor = 'x', .waiter = 'x', .owner = "lease:10s", .act = ACT_RENEW },
+        { .name = "lease-renew", .actor = 'x', .waiter = 'x', .owner = "lease:40ms", .act = ACT_RENEW },
         { .name = "transfer", .actor = 'x', .waiter = 'x', .act = ACT_TRANSFER },
         { .name = "strict", .actor = 'x', .waiter = 'x', .flags = COORD_STRICT },
         { .name = "break", .holder = 'x', .waiter = 'x', .actor = 0, .act = ACT_BREAK, .waiter_first = true },

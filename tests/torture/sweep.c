@@ -125,7 +125,8 @@ static void settle(unsigned role) {
         uint64_t since = now_ns();
 
         while (condition(stage->pids[role]) == 'r' && !asleep(role) &&
-                        !atomic_load(&stage->ready[role])) {
+                        !atomic_load(&stage->ready[role]) &&
+                        condition(stage->pids[ROLE_ACTOR]) != 's') {
                 if (out_of_patience(since)) {
                         failure(role == ROLE_ACTOR ? "the actor gets nowhere"
                                                    : "a bystander gets nowhere");
@@ -247,8 +248,7 @@ static void perform(uint32_t fatal, uint32_t waiter_fatal, bool stop) {
                 probe(3000, false);
         if (scene->waiter && !scene->waiter_first) {
                 role_start(ROLE_WAITER);
-                if (!actor_is('s'))
-                        settle(ROLE_WAITER);
+                settle(ROLE_WAITER);
         }
         atomic_store(&stage->cue, 1);
         actor_finish();
@@ -338,7 +338,7 @@ int sweep_run(const char *only) {
         printf("torture: sweep: %u scenes, %llu kills and %llu stops survived at %u steps, %s "
                "(%.1f s)\n",
                         scenes, (unsigned long long) kills, (unsigned long long) stops, steps,
-                        scene_failed() ? "FAILED" : "0 violations",
+                        atomic_load(&shared->failed) ? "FAILED" : "0 violations",
                         (double) (now_ns() - began) / 1e9);
         return scenes == 0 || atomic_load(&shared->failed) > 0;
 }
