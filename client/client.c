@@ -133,9 +133,9 @@ PUBLIC coord_client *coord_client_unref(coord_client *c) {
         s = atomic_load(&c->segment);
         if (c->generation != 0 && !client_is_forked(c)) {
                 service_stop(c);
-                if (s && c->watcher != 0) {
+                deaths_free(c);
+                if (s && c->watcher != 0)
                         (void) keeper_give_up(s, &s->header->watchers[c->watcher - 1].word);
-                }
                 if (s)
                         registry_detach(s, c->generation);
         }

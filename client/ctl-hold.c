@@ -101,12 +101,13 @@ int verb_acquire(Ctl *ctl, int argc, char **argv) {
         /* A reader of the token that is gone shows as a failed write. */
         (void) signal(SIGPIPE, SIG_IGN);
         wait_signals_catch(ctl->client);
-        status = want_acquire(&want, ctl, argv + optind, (size_t) (argc - optind));
-        if (!status) {
+        if (want_acquire(&want, ctl, argv + optind, (size_t) (argc - optind), &status)) {
                 status = print_tokens(ctl, &want);
                 /* A hold whose token nobody has is in the way of all. */
                 if (status)
                         (void) want_release(&want, ctl);
+                else
+                        want_leave(&want);
         }
         want_deinit(&want);
         wait_signals_restore();

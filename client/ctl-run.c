@@ -247,8 +247,7 @@ static int run_main(Run *run) {
         wait_signals_catch(run->ctl->client);
         for (i = 0; run->verbose && i < run->n_names; i++)
                 ctl_message("acquiring %s", run->names[i]);
-        status = want_acquire(&run->want, run->ctl, run->names, run->n_names);
-        if (status)
+        if (!want_acquire(&run->want, run->ctl, run->names, run->n_names, &status))
                 return status;
         tell_holds(run);
         r = set_environment(run);

@@ -19,7 +19,7 @@ void want_init(Want *w) {
         };
 }
 
-/** want_deinit() - drop the holds: those without another owner are released. */
+/** want_deinit() - drop the holds, which releases them. */
 void want_deinit(Want *w) {
         w->one[0] = coord_hold_unref(w->one[0]);
         w->all = coord_holds_free(w->all);
@@ -181,30 +181,38 @@ static int acquire_one(Want *w, Ctl *ctl, const char *name) {
 
 /**
  * want_acquire() - get all of @names, or none
+ * @ret_status: set when they were not got: the exit status, after a message
  *
  * The first signal that wait_signals_catch() looks out for ends the wait. The caller drops the holds
  * with want_deinit(), whatever is returned.
  *
- * Return: 0, or the exit status after a message.
+ * Return: whether all are held.
  */
-int want_acquire(Want *w, Ctl *ctl, char **names, size_t n_names) {
+bool want_acquire(Want *w, Ctl *ctl, char **names, size_t n_names, int *ret_status) {
         uint64_t begin = clock_usec(CLOCK_MONOTONIC);
-        int r, status;
+        int r;
 
         r = n_names == 1 && !strchr(names[0], ':') ? acquire_one(w, ctl, names[0])
                                                    : acquire_all(w, ctl, names, n_names);
         w->waited_usec = clock_usec(CLOCK_MONOTONIC) - begin;
-        if (r == -ENOMEM)
-                return ctl_out_of_memory();
-        if (r < 0 && !wait_signals_caught()) {
-                status = ctl_fail(ctl, r);
-                return ctl_is_refusal(r) ? w->status : status;
-        }
         if (wait_signals_caught()) {
                 (void) want_release(w, ctl);
-                return EXIT_SIGNAL_BASE + wait_signals_caught();
+                *ret_status = EXIT_SIGNAL_BASE + wait_signals_caught();
+        } else if (r < 0) {
+                *ret_status = r == -ENOMEM ? ctl_out_of_memory() : ctl_fail(ctl, r);
+                if (ctl_is_refusal(r))
+                        *ret_status = w->status;
         }
-        return 0;
+        return r >= 0 && !wait_signals_caught();
+}
+
+/** want_leave() - let every hold stand on its owner, beyond this process. */
+void want_leave(Want *w) {
+        for (size_t i = 0; w->holds && w->holds[i]; i++)
+                if (coord_hold_detach(w->holds[i]) >= 0 && w->holds == w->one)
+                        w->one[0] = NULL;
+        if (w->all)
+                w->all[0] = NULL;
 }
 
 /**

@@ -142,8 +142,9 @@ void want_init(Want *w);
 void want_deinit(Want *w);
 int want_option(Want *w, int c, const char *value, int *ret_status);
 int want_check(const Want *w);
-int want_acquire(Want *w, Ctl *ctl, char **names, size_t n_names);
+bool want_acquire(Want *w, Ctl *ctl, char **names, size_t n_names, int *ret_status);
 int want_release(Want *w, Ctl *ctl);
+void want_leave(Want *w);
 
 /* ---- the commands -------------------------------------------------------------------------- */
 

@@ -48,6 +48,9 @@ struct coord_client {
         coord_hold *alarmed; /* holds with a lost callback */
         Service *service;    /* threads for asynchronous waits and lost callbacks */
         _Atomic(coord_hold *) spare;
+        Lite watch_lock;     /* of the deaths that coord_watch() listens for */
+        struct Deaths *deaths;
+        size_t n_deaths;
         uint32_t watcher;    /* index + 1 of our word among the header's watchers */
         Word cancel;
         char *runtime_dir, *state_dir;
@@ -158,6 +161,12 @@ void party_enter(Party *p, Wait *w);
 void party_leave(Party *p);
 /* Would the calling thread wait for ever? */
 bool party_is_deadlocked(Party *p, bool permits_too);
+
+/* ---- list.c, watching.c ---- */
+
+/* Owned, by somebody who exists. */
+bool entry_is_held(Segment *s, Entry *e);
+void deaths_free(coord_client *c);
 
 /* ---- service.c ---- */
 

@@ -5,7 +5,6 @@
  */
 #include "internal.h"
 
-#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,7 +134,7 @@ static int holder_add(Builder *b, Segment *s, struct coord_entry *out, size_t *c
 }
 
 /* Owned now: a hold that stands on nothing any more is over, though nobody has noticed. */
-static bool entry_is_held(Segment *s, Entry *e) {
+bool entry_is_held(Segment *s, Entry *e) {
         uint32_t tid = word_tid(atomic_load(&e->word));
         Record *r;
 
@@ -278,105 +277,5 @@ PUBLIC int coord_list(coord_client *c, int kind, struct coord_entry **ret, size_
                 b.entries = calloc(1, sizeof(*b.entries));
         *ret = b.entries;
         *ret_n = b.n;
-        return 0;
-}
-
-/* ---- watching ---- */
-
-static uint64_t mix(uint64_t h, uint64_t v) {
-        h ^= v;
-        h *= UINT64_C(0x9e3779b97f4a7c15);
-        return h ^ (h >> 29);
-}
-
-static uint64_t slot_digest(Segment *s, Slot *slot, uint64_t h) {
-        uint32_t at = atomic_load(&slot->tail);
-        EntryWalk walk;
-
-        h = mix(h, atomic_load(&slot->counter));
-        h = mix(h, atomic_load(&slot->capacity));
-        for (Entry *e = &slot->gate; e;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk) : entry_next(s, &walk)) {
-                h = mix(h, word_tid(atomic_load(&e->word)));
-                h = mix(h, atomic_load(&e->fence));
-        }
-        for (uint32_t steps = 0; at != 0 && at < s->n_cells && steps < s->n_cells; steps++) {
-                Cell *c = &s->cells[at];
-
-                if (cell_is_live(c) && !(atomic_load(&c->flags) & CELL_GRANTED))
-                        h = mix(h, (uint64_t) at << 32 | atomic_load(&c->gen));
-                at = (uint32_t) (atomic_load(&c->pred) & PRED_INDEX);
-        }
-        return h;
-}
-
-static uint64_t digest(Segment *s, const char *glob) {
-        char name[SEG_NAME_MAX + 1];
-        uint64_t h = 1;
-
-        for (uint32_t i = 0; i < s->n_slots; i++) {
-                if (atomic_load(&s->slots[i].kind) == 0)
-                        continue;
-                slot_name(&s->slots[i], name);
-                if (fnmatch(glob, name, 0) == 0)
-                        h = slot_digest(s, &s->slots[i], mix(h, i));
-        }
-        return h == 0 ? 1 : h;
-}
-
-static int watcher_enter(coord_client *c, Segment *s) {
-        int r = 0;
-
-        lite_lock(&c->lock);
-        for (uint32_t i = 0; i < SEG_WATCHERS && c->watcher == 0; i++) {
-                Word *word = &s->header->watchers[i].word;
-                uint32_t v = atomic_load(word);
-                Keeper *k;
-
-                if (word_tid(v) != 0 && word_owner_exists(word_tid(v)))
-                        continue;
-                k = keeper_for(s, word);
-                if (!k || !atomic_compare_exchange_strong(word, &v, k->tid)) {
-                        keeper_disclaim(s, word);
-                        continue;
-                }
-                c->watcher = i + 1;
-        }
-        if (c->watcher == 0)
-                r = client_fail(-EAGAIN, "%u others are watching %s already", SEG_WATCHERS, s->path);
-        lite_unlock(&c->lock);
-        return r;
-}
-
-PUBLIC int coord_watch(coord_client *c, const char *glob, uint64_t *cursor, uint64_t timeout_usec) {
-        uint64_t deadline, now;
-        Segment *s;
-        int r;
-
-        if (!cursor)
-                return client_fail(-EINVAL, "no cursor");
-        r = client_ready(c, &s);
-        if (r >= 0 && c->watcher == 0)
-                r = watcher_enter(c, s);
-        if (r < 0)
-                return r;
-        deadline = deadline_of(timeout_usec);
-        for (;;) {
-                WordSleep sleeps[2] = { { &s->header->bell, atomic_load(&s->header->bell), false },
-                        { &c->cancel, 0, true } };
-
-                for (uint32_t i = 0; i < s->n_slots; i++)
-                        if (atomic_load(&s->slots[i].kind) != 0 &&
-                                !(atomic_load(&s->slots[i].flags) & SLOT_WATCHED))
-                                (void) atomic_fetch_or(&s->slots[i].flags, SLOT_WATCHED);
-                now = digest(s, glob ? glob : "*");
-                if (now != *cursor)
-                        break;
-                if (atomic_load(&c->cancel) != 0)
-                        return client_fail(-ECANCELED, "watching was cancelled");
-                if (word_sleep(sleeps, 2, deadline) == -ETIMEDOUT)
-                        return client_fail(-ETIMEDOUT, "nothing changed in time");
-        }
-        *cursor = now;
         return 0;
 }

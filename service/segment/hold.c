@@ -100,8 +100,7 @@ void hold_grant(Wait *w) {
 /* ---- giving back ---- */
 
 /* Free the word of an entry whose end is ours to make. */
-static void entry_free(Segment *s, Slot *slot, Entry *e, uint32_t died, bool wake) {
-        bool gate = e == &slot->gate;
+static void entry_free(Segment *s, Entry *e, uint32_t died, bool wake) {
         uint32_t v = atomic_load(&e->word);
         Keeper *k;
 
@@ -117,12 +116,14 @@ static void entry_free(Segment *s, Slot *slot, Entry *e, uint32_t died, bool wak
         keeper_pending(s, k, &e->word);
         STEP(RELEASE_PENDING);
         v = atomic_load(&e->word);
+        /* WAITERS stays: only the head of the queue takes a word that has it, and wakes are not lost
+         * to somebody who passes by between this and the wake. */
         while (word_tid(v) != 0 &&
-                !atomic_compare_exchange_weak(&e->word, &v, (gate ? v & WORD_WAITERS : 0) | died))
+                !atomic_compare_exchange_weak(&e->word, &v, (v & WORD_WAITERS) | died))
                 ;
         STEP(RELEASE_STORED);
         if (v & WORD_WAITERS && wake)
-                word_wake(&e->word, gate ? 1 : INT_MAX);
+                word_wake(&e->word, 1);
         STEP(RELEASE_WAKED);
         keeper_pending_done(k);
         keeper_drop_entry(s, &e->word);
@@ -139,7 +140,7 @@ void hold_put_back(Segment *s, Grant *g, bool died) {
                 if (died)
                         atomic_store(&e->fence, FENCE_CLAIM);
                 /* With a cell of ours the next one sleeps on that, and nobody on the gate. */
-                entry_free(s, g->slot, e, died ? WORD_DIED : 0, cell == 0);
+                entry_free(s, e, died ? WORD_DIED : 0, cell == 0);
                 e = next;
         }
         STEP(RELEASE_GATE_DONE);
@@ -227,7 +228,7 @@ static bool entry_end(Segment *s, Slot *slot, Entry *e, uint64_t fence, bool aba
         STEP(CLAIMED);
         if (e == &slot->gate && !word_is_sentinel(tid))
                 queue_drop_holder(s, slot, tid);
-        entry_free(s, slot, e, abandoned ? WORD_DIED : 0, true);
+        entry_free(s, e, abandoned ? WORD_DIED : 0, true);
         STEP(CLAIM_FREED);
         bell_of_process(s, info);
         r = record_of(s, info);

@@ -91,6 +91,7 @@ typedef struct Extent {
 enum {
         CELL_SHARED = 1u << 0,
         CELL_UPGRADE = 1u << 1,
+        CELL_ASKED = 1u << 3, /* somebody waits for Cell.seen to change */
         CELL_GRANTED = 1u << 2, /* its owner holds the lock and keeps the cell until the release */
 };
 
@@ -98,6 +99,9 @@ enum {
 #define PRED_INDEX UINT64_C(0x00ffffff)
 #define PRED_FIXED UINT64_C(0x01000000)
 #define PRED_VERSION_SHIFT 32
+
+/* In Cell.since of a dead cell: the keeper of whoever is about to unlink and free it. */
+#define CELL_SKIPPER (UINT64_C(1) << 63)
 
 typedef struct Cell {
         Word own;  /* robust: the waiter's keeper */

@@ -21,6 +21,9 @@
 
 #include <limits.h>
 
+/* Nobody keeps a queue lock that long but by being preempted. */
+#define LOCK_SLEPT_USEC 20
+
 static uint32_t pred_index(uint64_t pred) {
         return (uint32_t) (pred & PRED_INDEX);
 }
@@ -96,24 +99,40 @@ static uint32_t cell_find(Segment *s, uint32_t mark) {
         return 0;
 }
 
+/* Marks what the chain reaches; false if it changed under the walk. */
+static bool queue_mark(Segment *s, Slot *slot, uint8_t *reached) {
+        uint32_t at = atomic_load(&slot->tail);
+
+        while (at != 0) {
+                Cell *c = cell_at(s, slot, at);
+
+                if (!c || reached[at])
+                        return false;
+                reached[at] = 1;
+                at = pred_index(atomic_load(&c->pred));
+        }
+        return true;
+}
+
+/* May a dead cell that no chain reaches be freed by us? Not if its skipper is about to. */
+static bool cell_is_lost(const Cell *c, uint32_t mark) {
+        uint64_t since = atomic_load(&c->since);
+
+        return atomic_load(&c->slot) == mark && !cell_is_live(c) &&
+                !(since & CELL_SKIPPER && word_owner_exists((uint32_t) since & WORD_TID));
+}
+
 /* Cells of a slot that no chain reaches: their makers died at a bad moment. */
 static uint32_t queue_collect(Segment *s, Slot *slot) {
         uint32_t mark = slot_index(s, slot) + 1, freed = 0;
         uint8_t *reached = calloc(1, s->n_cells);
-        uint32_t at = atomic_load(&slot->tail);
 
-        if (!reached)
-                return 0;
-        for (Cell *c = cell_at(s, slot, at); c && !reached[at]; c = cell_at(s, slot, at)) {
-                reached[at] = 1;
-                at = pred_index(atomic_load(&c->pred));
-        }
-        for (uint32_t i = 1; i < s->n_cells; i++)
-                if (!reached[i] && atomic_load(&s->cells[i].slot) == mark &&
-                        !cell_is_live(&s->cells[i])) {
-                        cell_free(&s->cells[i]);
-                        freed++;
-                }
+        if (reached && queue_mark(s, slot, reached))
+                for (uint32_t i = 1; i < s->n_cells; i++)
+                        if (!reached[i] && cell_is_lost(&s->cells[i], mark)) {
+                                cell_free(&s->cells[i]);
+                                freed++;
+                        }
         free(reached);
         return freed;
 }
@@ -174,10 +193,17 @@ void cell_release(Segment *s, uint32_t cell, uint32_t gen) {
 
         if (atomic_load(&c->gen) != gen || !cell_is_live(c))
                 return;
-        /* Whoever waits for us to make room: we have. */
-        atomic_store(&c->seen, pred_version(atomic_load(&c->pred)) + (1u << 30));
-        word_wake(&c->seen, INT_MAX);
+        /* Whoever waits for us to make room: we have. It is asleep on seen, if it asked; and one that asks
+         * from now on sees a dead owner. */
+        if (UNLIKELY(atomic_load(&c->flags) & CELL_ASKED)) {
+                atomic_store(&c->seen, pred_version(atomic_load(&c->pred)) + (1u << 30));
+                word_wake(&c->seen, INT_MAX);
+        }
         (void) keeper_give_up(s, &c->own);
+        if (UNLIKELY(atomic_load(&c->flags) & CELL_ASKED && atomic_load(&c->gen) == gen)) {
+                (void) atomic_fetch_add(&c->seen, 1u << 30);
+                word_wake(&c->seen, INT_MAX);
+        }
 }
 
 /* ---- entering ---- */
@@ -223,6 +249,7 @@ static bool queue_insert(Wait *w, const Position *p) {
                 return true;
         }
         after = &s->cells[p->after];
+        (void) atomic_fetch_or(&after->flags, CELL_ASKED);
         w->ack_gen = atomic_load(&after->gen);
         w->ack_version = pred_version(p->after_pred) + 1;
         if (!atomic_compare_exchange_strong(&after->pred,
@@ -240,6 +267,9 @@ int queue_enter(Wait *w) {
         Position p;
         int r;
 
+        /* The queue lock is not fair. Who had to sleep for it stands where it would have without. */
+        if (w->began != 0 && now - w->began > LOCK_SLEPT_USEC)
+                now = w->began;
         arrival = w->own ? 0 : (uint64_t) ((int64_t) now + (int64_t) w->priority * 100000);
         r = cell_new(w, arrival);
         if (r < 0)
@@ -312,8 +342,11 @@ void queue_drop_holder(Segment *s, Slot *slot, uint32_t tid) {
 /* From now on nobody is put before p, so its pred is final. */
 static void queue_skip(Wait *w, Cell *mine, uint64_t mine_pred, uint32_t p) {
         Cell *dead = &w->s->cells[p];
-        uint64_t pred = atomic_fetch_or(&dead->pred, PRED_FIXED);
-        uint64_t next = (mine_pred & ~PRED_INDEX) | pred_index(pred);
+        uint64_t pred, next;
+
+        atomic_store(&dead->since, CELL_SKIPPER | word_tid(atomic_load(&mine->own)));
+        pred = atomic_fetch_or(&dead->pred, PRED_FIXED);
+        next = (mine_pred & ~PRED_INDEX) | pred_index(pred);
 
         if (atomic_compare_exchange_strong(&mine->pred, &mine_pred, next)) {
                 STEP(SKIPPED);

@@ -3,14 +3,18 @@
  * Structural locks: the queue lock of a slot and the lock of the name table. Robust words of the
  * structural keeper, held for a handful of instructions. While one waits, its word is the keeper's
  * pending operation: should the process die after it was woken, the kernel wakes the next instead.
+ * WAITERS stays in a word that is given back with it: were it cleared, and the giver killed before its
+ * wake, the kernel would find the next owner in the word and wake nobody, and that one, seeing no
+ * WAITERS, would wake nobody either (tests/model finds this). So a word that was once fought over costs
+ * a system call each time; the fast paths never come here.
  * Nothing has to be repaired after a death: whoever changes a structure does it in an order in which
  * every prefix is a valid structure.
  */
 #include "segment/segment.h"
 
-static bool word_try(Keeper *k, Word *word, uint32_t *v, uint32_t waiters) {
+static bool word_try(Keeper *k, Word *word, uint32_t *v) {
         while (word_tid(*v) == 0)
-                if (atomic_compare_exchange_strong(word, v, k->tid | (*v & WORD_WAITERS) | waiters))
+                if (atomic_compare_exchange_strong(word, v, k->tid | (*v & WORD_WAITERS)))
                         return true;
         return false;
 }
@@ -24,10 +28,9 @@ static bool owner_vanished(Word *word, uint32_t v) {
 }
 
 static int structure_wait(Keeper *k, Word *word, uint64_t deadline) {
-        uint32_t v = atomic_load(word), slept = 0;
+        uint32_t v = atomic_load(word);
 
-        /* Who has slept takes the word with WAITERS: others may sleep too, and only one was woken. */
-        while (!word_try(k, word, &v, slept)) {
+        while (!word_try(k, word, &v)) {
                 if (owner_vanished(word, v)) {
                         v = atomic_load(word);
                         continue;
@@ -39,7 +42,6 @@ static int structure_wait(Keeper *k, Word *word, uint64_t deadline) {
                         -ETIMEDOUT)
                         return -ETIMEDOUT;
                 STEP(QLOCK_WOKEN);
-                slept = WORD_WAITERS;
                 v = atomic_load(word);
         }
         return 0;
@@ -100,25 +102,31 @@ bool structure_trylock(Segment *s, Word *word) {
         if (structure_keeper(s, 0, &k) < 0)
                 return false;
         keeper_list(k, node_of(s, word));
-        if (word_try(k, word, &v, 0))
+        if (word_try(k, word, &v))
                 return true;
         structure_keeper_done(s, k, word);
         return false;
 }
 
+static void word_give(Keeper *k, Word *word, Node *n) {
+        uint32_t v = k->tid;
+
+        pending_set(k, n);
+        if (!atomic_compare_exchange_strong(word, &v, 0)) {
+                atomic_store(word, WORD_WAITERS);
+                STEP(QLOCK_FREED);
+                word_wake(word, 1);
+        }
+        STEP(QLOCK_WAKED);
+        pending_set(k, NULL);
+}
+
 void structure_unlock(Segment *s, Word *word) {
         Keeper *k = s->thread_owned ? keeper_of_thread(s) : s->structural;
-        uint32_t v;
 
         if (!k)
                 return;
-        pending_set(k, node_of(s, word));
-        v = atomic_exchange(word, 0);
-        STEP(QLOCK_FREED);
-        if (v & WORD_WAITERS)
-                word_wake(word, 1);
-        STEP(QLOCK_WAKED);
-        pending_set(k, NULL);
+        word_give(k, word, node_of(s, word));
         structure_keeper_done(s, k, word);
 }
 
@@ -130,7 +138,7 @@ bool structure_trylock_second(Segment *s, Word *word) {
         if (!k)
                 return false;
         keeper_list(k, node_of(s, word));
-        if (word_try(k, word, &v, 0))
+        if (word_try(k, word, &v))
                 return true;
         keeper_unlist(k, node_of(s, word));
         return false;
@@ -141,9 +149,6 @@ void structure_unlock_second(Segment *s, Word *word) {
 
         if (!k)
                 return;
-        pending_set(k, node_of(s, word));
-        if (atomic_exchange(word, 0) & WORD_WAITERS)
-                word_wake(word, 1);
-        pending_set(k, NULL);
+        word_give(k, word, node_of(s, word));
         keeper_unlist(k, node_of(s, word));
 }

@@ -247,7 +247,8 @@ int record_new_owner(Segment *s, const Owner *owner, const char *description, ui
         }
         if (owner->kind == RECORD_LEASE)
                 atomic_store(&rec->deadline, usec_add(clock_usec(CLOCK_BOOTTIME), owner->lease_usec));
-        if (owner->kind == RECORD_PROCESS)
+        /* Of a lease it only tells who asked for it. */
+        if (owner->kind != RECORD_PID)
                 (void) ident_read((uint32_t) getpid(), &rec->who[0]);
         for (unsigned i = 0; mine && i < 2; i++)
                 atomic_store(&rec->command[i], atomic_load(&mine->command[i]));

@@ -317,6 +317,7 @@ typedef struct Wait {
         bool shared, strict;
         bool reserve; /* gathered for a request of several: no fence yet */
 
+        uint64_t began; /* CLOCK_MONOTONIC */
         bool locked; /* the queue lock is ours at the moment */
         bool abandoned;
         uint32_t cell, cell_gen;

@@ -11,12 +11,15 @@
 #include "segment/segment.h"
 
 static void put_word_back(Segment *s, Entry *e) {
+        uint32_t v = atomic_load(&e->word);
         Keeper *k = keeper_any(s);
 
         if (!k)
                 return;
         keeper_pending(s, k, &e->word);
-        if (atomic_exchange(&e->word, 0) & WORD_WAITERS)
+        while (!atomic_compare_exchange_weak(&e->word, &v, v & WORD_WAITERS))
+                ;
+        if (v & WORD_WAITERS)
                 word_wake(&e->word, 1);
         STEP(PERMIT_BACK);
         keeper_pending_done(k);
@@ -155,10 +158,9 @@ static int readers_gone(Wait *w) {
                         continue;
                 if (entry_examine(w, e, &v) == 0)
                         return 0;
-                if (v & WORD_DIED) {
+                if (v & WORD_DIED)
                         take_note(w, e, v);
-                        (void) atomic_compare_exchange_strong(&e->word, &v, 0);
-                }
+                (void) atomic_compare_exchange_strong(&e->word, &v, 0);
         }
         return 1;
 }
@@ -472,7 +474,7 @@ static bool fast_one_of(Wait *w, uint32_t n) {
                 if (v == 0)
                         return fast_claim(w, e);
                 if (word_tid(v) == 0)
-                        return false;
+                        return false; /* died, or left by a queue: for its head to take */
         }
         return false;
 }

@@ -77,6 +77,7 @@ void wait_abandon(Wait *w) {
         take_give_back(w);
         queue_leave(w, false);
         wait_done(w);
+        bell_ring(w->s, w->slot);
 }
 
 /* ---- beginning ---- */
@@ -122,8 +123,9 @@ int wait_start(Wait *w, bool try_only, uint64_t deadline) {
                 hold_grant(w);
                 return 1;
         }
+        w->began = clock_usec(CLOCK_MONOTONIC);
         if (try_only)
-                deadline = usec_add(clock_usec(CLOCK_MONOTONIC), TRY_USEC);
+                deadline = usec_add(w->began, TRY_USEC);
         r = structure_lock(w->s, &w->slot->qlock, deadline);
         if (r < 0)
                 return try_only && r == -ETIMEDOUT ? -EAGAIN : r;

@@ -114,7 +114,8 @@ struct actor *api_actor_free(struct actor *a) {
         actor_unlink(a);
         (void) close(a->fd);
         if (a->pid > 0) {
-                (void) kill(a->pid, SIGCONT);
+                if (a->stopped)
+                        (void) kill(a->pid, SIGCONT);
                 (void) waitpid(a->pid, NULL, 0);
         } else if (a->pidfd < 0) {
                 (void) pthread_join(a->thread, NULL);
@@ -203,10 +204,12 @@ void api_stop(struct actor *a) {
         ck_assert_int_eq(kill(a->pid, SIGSTOP), 0);
         ck_assert_int_eq(waitpid(a->pid, &status, WUNTRACED), a->pid);
         ck_assert(WIFSTOPPED(status));
+        a->stopped = true;
 }
 
 void api_continue(struct actor *a) {
         ck_assert_int_eq(kill(a->pid, SIGCONT), 0);
+        a->stopped = false;
 }
 
 pid_t api_fork(void) {

@@ -72,6 +72,7 @@ struct actor {
         pthread_t thread;
         pid_t pid; /* 0 of a thread */
         int pidfd;
+        bool stopped;
 };
 
 /* Ended by api_actor_free(), or by the end of the test. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Asynchronous waits: callbacks once each, from coord_client_process() alone, driven by poll(2) or
- * by sd-event. It must never know the library's insides.
+ * Asynchronous waits: callbacks once each, from coord_client_process() alone, driven by poll(2). It
+ * must never know the library's insides.
  */
 #include <errno.h>
 #include <poll.h>
@@ -9,10 +9,6 @@
 #include <stdlib.h>
 
 #include "api.h"
-
-#if HAVE_LIBSYSTEMD
-#include <systemd/sd-event.h>
-#endif
 
 enum {
         LOCK = COORD_KIND_LOCK,
@@ -420,59 +416,6 @@ START_TEST(lease_that_ended_is_told_by_process) {
 }
 END_TEST
 
-/* ---- sd-event ----------------------------------------------------------------------------- */
-
-#if HAVE_LIBSYSTEMD
-static void spin_until(sd_event *event, const unsigned *calls, unsigned n) {
-        while (*calls < n)
-                ck_assert_int_gt(sd_event_run(event, 60 * SEC), 0);
-}
-
-START_TEST(sd_event_loop_drives_waits_timeouts_and_losses) {
-        struct actor *holder = api_process();
-        unsigned calls = 0, lost = 0;
-        struct wait w = {.last = &calls}, late = {.last = &calls};
-        coord_client *c = api_client();
-        sd_event *event = NULL;
-
-        ck_assert_int_ge(sd_event_new(&event), 0);
-        assert_result(coord_client_attach_event(c, event, SD_EVENT_PRIORITY_NORMAL), 0);
-        api_take(holder, "a");
-        wait_for(c, "a", 20 * MSEC, &late);
-        spin_until(event, &calls, 1);
-        ck_assert_int_eq(late.result, -ETIMEDOUT);
-        wait_for(c, "a", ENDLESS, &w);
-        api_drop(holder);
-        spin_until(event, &calls, 2);
-        ck_assert_int_eq(w.result, 0);
-        assert_result(coord_hold_set_lost_callback(w.hold, on_lost, &lost), 0);
-        assert_answer(api_do(holder, ORDER(.op = ACTOR_BREAK, .text = "a")), 0);
-        spin_until(event, &lost, 1);
-        assert_result(coord_client_attach_event(c, NULL, 0), 0);
-        wait_end(&w);
-        wait_end(&late);
-        coord_client_unref(c);
-        sd_event_unref(event);
-}
-END_TEST
-
-START_TEST(client_may_go_while_attached) {
-        struct wait w = {.calls = 0};
-        coord_client *c = api_client();
-        sd_event *event = NULL;
-
-        ck_assert_int_ge(sd_event_new(&event), 0);
-        assert_result(coord_client_attach_event(c, event, 0), 0);
-        wait_for(c, "a", ENDLESS, &w);
-        wait_end(&w);
-        coord_client_unref(c);
-        ck_assert_int_ge(sd_event_run(event, 0), 0);
-        sd_event_unref(event);
-        ck_assert(api_free("a"));
-}
-END_TEST
-#endif
-
 static Suite *async_suite(void) {
         Suite *s = suite_create("async");
 
@@ -492,10 +435,6 @@ static Suite *async_suite(void) {
         api_fact(s, hundreds_of_waits_for_one_lock_are_served_in_order);
         api_fact(s, lost_hold_is_told_by_process);
         api_fact(s, lease_that_ended_is_told_by_process);
-#if HAVE_LIBSYSTEMD
-        api_fact(s, sd_event_loop_drives_waits_timeouts_and_losses);
-        api_fact(s, client_may_go_while_attached);
-#endif
         return s;
 }
 

@@ -330,6 +330,18 @@ START_TEST(message_is_the_calling_threads_own) {
 }
 END_TEST
 
+START_TEST(daemon_that_is_not_there_is_eunatch) {
+        coord_client *c = NULL;
+        coord_hold *none = NULL;
+
+        assert_result(coord_client_new(COORD_CLIENT_USER | COORD_CLIENT_DAEMON_ONLY, &c), 0);
+        assert_result(coord_lock_try(c, "a", 0, &none), -EUNATCH);
+        ck_assert_str_ne(coord_strerror(c), "");
+        coord_client_unref(c);
+        ck_assert(api_free("a"));
+}
+END_TEST
+
 START_TEST(version_is_told) {
         ck_assert_int_ge((int) strspn(coord_version(), "0123456789."), 3);
 }
@@ -356,6 +368,7 @@ static Suite *input_suite(void) {
         api_fact(s, errors_have_their_bus_names);
         api_fact(s, message_names_what_was_refused_and_who_holds_it);
         api_fact(s, message_is_the_calling_threads_own);
+        api_fact(s, daemon_that_is_not_there_is_eunatch);
         api_fact(s, version_is_told);
         return s;
 }

@@ -4,7 +4,6 @@
  * in the same run. Every group of rows is measured in a process of its own. The exit status tells
  * of functional failure alone: it must never depend on a time.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>

@@ -26,10 +26,18 @@ typedef enum BarKind {
         BAR_COUNT  /* ours must not be above it */
 } BarKind;
 
-typedef enum Unit { UNIT_NSEC, UNIT_COUNT } Unit;
+typedef enum Unit {
+        UNIT_NSEC,
+        UNIT_COUNT
+} Unit;
 
 /* Where the two sides of a wake-up run: as the scheduler likes, on two processors, on one. */
-typedef enum Placement { PLACED_FREELY, PLACED_APART, PLACED_TOGETHER, N_PLACEMENTS } Placement;
+typedef enum Placement {
+        PLACED_FREELY,
+        PLACED_APART,
+        PLACED_TOGETHER,
+        N_PLACEMENTS
+} Placement;
 
 /* One line of the report. Where skipped says why, nothing was measured. */
 typedef struct Row {

@@ -3,10 +3,10 @@
  * L3, second half: three processes that hold for 20 us and come again at once. In the phases that
  * measure waits nothing else is done. In the phases that measure order each process looks, before
  * it begins, which of the others are asleep in their acquire, and, once granted, whether one of
- * those is still without its grant: that one was asleep in the queue before the later arrival even
- * began, and has been overtaken. Both looks are exact: no margin and no clock decides, and a
- * process preempted on its way into the queue is never counted. It must never read a clock to judge
- * order.
+ * those is still without its grant: that one slept, in the queue or on its way into it, before the
+ * later arrival even began, and has been overtaken. Both looks are exact: no margin and no clock
+ * decides, and who is preempted on its way into the queue, not asleep, is never counted. It must
+ * never read a clock to judge order.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -21,7 +21,11 @@
 #define WAITS_MAX 100000 /* of one member in one phase; 20 us holds give a quarter of it */
 #define SLICES 6         /* phases of each kind and door */
 
-enum { OURS, ROBUST, N_DOORS };
+enum {
+        OURS,
+        ROBUST,
+        N_DOORS
+};
 
 typedef struct Member {
         pid_t pid;
@@ -189,7 +193,7 @@ static void crowd_run_phases(Crowd *c, Outcome outcomes[], uint64_t length_nsec)
                 for (uint32_t door = 0; door < N_DOORS; door++) {
                         crowd_phase(c, door, false, length_nsec);
                         crowd_collect_waits(c, &outcomes[door], slice);
-                        crowd_phase(c, door, true, length_nsec / 2);
+                        crowd_phase(c, door, true, length_nsec);
                         for (size_t i = 0; i < MEMBERS; i++) {
                                 outcomes[door].n_watched += c->members[i].n_watched;
                                 outcomes[door].n_overtaken += c->members[i].n_overtaken;

@@ -18,7 +18,15 @@
 #define SETTLE_NSEC (50 * NSEC_PER_USEC)
 #define WARM_UP 2 /* rounds of each door that do not count */
 
-enum { OURS, ROBUST, OFD, STRICT, PIDFD, TWIN, N_DOORS };
+enum {
+        OURS,
+        ROBUST,
+        OFD,
+        STRICT,
+        PIDFD,
+        TWIN,
+        N_DOORS
+};
 
 static const DoorOps *const all_doors[N_DOORS] = {[OURS] = &door_ours,
                 [ROBUST] = &door_robust,
@@ -226,7 +234,7 @@ static void death_measure_big(Bench *b) {
         Placement p = measure_place_is_possible(PLACED_APART) ? PLACED_APART : PLACED_FREELY;
         uint64_t size = b->quick ? QUICK_BYTES : BIG_BYTES;
         double m[N_DOORS] = {0};
-        Row row = {.n = b->quick ? 2 : 7};
+        Row row = {.n = b->quick ? 2 : 11};
 
         if (memory_suffices(size))
                 death_stage(b, p, size, row.n, m);

@@ -3,7 +3,6 @@
  * The doors: ours, pthread's robust mutex, OFD locks, and the pidfd, which excludes nobody but
  * tells of a death. It must never know what the times are used for.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

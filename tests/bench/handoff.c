@@ -13,7 +13,11 @@
 #define WARM_UP 20
 #define SETTLE_NSEC (50 * NSEC_PER_USEC) /* the waiter's processor finds its idle state */
 
-enum { OURS, ROBUST, N_DOORS };
+enum {
+        OURS,
+        ROBUST,
+        N_DOORS
+};
 
 typedef struct Stage {
         _Atomic uint32_t turn, begun, done, door;

@@ -3,7 +3,6 @@
  * Clock, statistics, processes and the futex words by which they meet. It must never know what is
  * being measured.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>

@@ -4,7 +4,6 @@
  * contestant is a loop of its own around direct calls, so that no common overhead flatters a ratio;
  * the loops take turns in short batches. It must never have a second process near its locks.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
@@ -209,7 +208,17 @@ static void pairs_report(Bench *b,
 
 /** pairs_measure_locks() - L1 */
 void pairs_measure_locks(Bench *b) {
-        enum { HANDLE, ROBUST, NAME, FLOCK, SHARED, UNREF, OFD, THREAD, N };
+        enum {
+                HANDLE,
+                ROBUST,
+                NAME,
+                FLOCK,
+                SHARED,
+                UNREF,
+                OFD,
+                THREAD,
+                N
+        };
         Contestant all[N] = {[HANDLE] = {.what = "lock, opened handle", .batch = batch_handle},
                         [ROBUST] = {.what = "robust mutex", .batch = batch_robust},
                         [NAME] = {.what = "lock, by name", .batch = batch_name},
@@ -240,7 +249,12 @@ void pairs_measure_locks(Bench *b) {
 
 /** pairs_measure_semaphores() - L2 */
 void pairs_measure_semaphores(Bench *b) {
-        enum { OURS, SEM, SYSV, N };
+        enum {
+                OURS,
+                SEM,
+                SYSV,
+                N
+        };
         Contestant all[N] = {[OURS] = {.what = "one permit, by name", .batch = batch_semaphore},
                         [SEM] = {.what = "sem_t", .batch = batch_sem},
                         [SYSV] = {.what = "SysV SEM_UNDO", .batch = batch_sysv}};

@@ -4,7 +4,6 @@
  * the commands of 8 contenders. Those all wait before the first of them is let in. It must never
  * take a command's own time into the gap: the command notes by itself when it began and ended.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
 #include <spawn.h>
@@ -25,9 +24,11 @@
 #define GAPS (CONTENDERS - 1)
 #define WARM_UP 10
 
-extern char **environ;
-
-enum { OURS, FLOCK, N_SIDES };
+enum {
+        OURS,
+        FLOCK,
+        N_SIDES
+};
 
 typedef struct Run {
         const Bench *bench;

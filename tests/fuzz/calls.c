@@ -115,14 +115,16 @@ static void acquire_owned(struct player *p, struct input *in) {
 }
 
 static void acquire_all(struct player *p, struct input *in) {
+        const char *lock = any_name(in), *pool = any_pool(in);
+        uint8_t how = input_byte(in);
+        uint64_t timeout = any_timeout(in);
         char wants[2][80];
         const char *list[] = {wants[0], wants[1], NULL};
         coord_hold **holds = NULL;
 
-        snprintf(wants[0], sizeof(wants[0]), "lock:%s%s", any_name(in),
-                        input_byte(in) % 2 ? ":shared" : "");
-        snprintf(wants[1], sizeof(wants[1]), "sem:%s:%u", any_pool(in), input_byte(in) % 4u);
-        if (coord_acquire_all(p->client, list, 0, any_timeout(in), &holds) < 0)
+        snprintf(wants[0], sizeof(wants[0]), "lock:%s%s", lock, how % 2 ? ":shared" : "");
+        snprintf(wants[1], sizeof(wants[1]), "sem:%s:%u", pool, how / 2 % 4u);
+        if (coord_acquire_all(p->client, list, 0, timeout, &holds) < 0)
                 return;
         *place(p) = holds[0];
         holds[0] = NULL;
@@ -158,11 +160,12 @@ static void acquire_async(struct player *p, struct input *in) {
 
 static void use_handle(struct player *p, struct input *in) {
         const char *name = any_name(in);
+        uint64_t timeout = any_timeout(in), flags = input_byte(in) % 2;
 
         if (!p->lock)
                 (void) coord_lock_open(p->client, name, &p->lock);
         if (p->lock)
-                (void) coord_lock_lock(p->lock, input_byte(in) % 2, any_timeout(in), place(p));
+                (void) coord_lock_lock(p->lock, flags, timeout, place(p));
 }
 
 static void by_token(struct player *p, struct input *in) {
@@ -186,6 +189,7 @@ static void by_token(struct player *p, struct input *in) {
 
 static void with_hold(struct player *p, struct input *in, unsigned what) {
         coord_hold **h = any_hold(p, in);
+        uint8_t operand = input_byte(in);
         uint64_t epoch, counter;
         char owner[32];
 
@@ -196,7 +200,7 @@ static void with_hold(struct player *p, struct input *in, unsigned what) {
                 (void) coord_hold_release(*h);
                 break;
         case 1:
-                (void) coord_hold_convert(*h, input_byte(in) % 2, any_timeout(in));
+                (void) coord_hold_convert(*h, operand % 2, any_timeout(in));
                 break;
         case 2:
                 (void) coord_hold_check(*h);
@@ -204,10 +208,10 @@ static void with_hold(struct player *p, struct input *in, unsigned what) {
                 (void) coord_hold_was_abandoned(*h);
                 break;
         case 3:
-                (void) coord_hold_renew(*h, 1000 * (uint64_t) input_byte(in));
+                (void) coord_hold_renew(*h, 1000 * (uint64_t) operand);
                 break;
         case 4:
-                snprintf(owner, sizeof(owner), input_byte(in) % 2 ? "pid:%d" : "lease:%dms",
+                snprintf(owner, sizeof(owner), operand % 2 ? "pid:%d" : "lease:%dms",
                                 (int) getpid());
                 (void) coord_hold_transfer(*h, owner);
                 break;
@@ -217,30 +221,33 @@ static void with_hold(struct player *p, struct input *in, unsigned what) {
         }
 }
 
+/* The operands are read before the call: C leaves open in which order arguments are. */
 static void on_names(struct player *p, struct input *in, unsigned what) {
-        uint64_t cursor = 0;
+        uint8_t first = input_byte(in), second = input_byte(in), third = input_byte(in);
+        const char *lock = names[first % (sizeof(names) / sizeof(names[0]))];
+        const char *pool = pools[first % (sizeof(pools) / sizeof(pools[0]))];
+        uint64_t timeout = any_timeout(in), cursor = 0;
         char name[64];
 
         switch (what) {
         case 0:
-                (void) coord_lock_acquire(p->client, any_name(in), input_byte(in) % 4,
-                                any_timeout(in), place(p));
+                (void) coord_lock_acquire(p->client, lock, second % 4, timeout, place(p));
                 break;
         case 1:
-                (void) coord_semaphore_acquire(p->client, any_pool(in), input_byte(in) % 4,
-                                input_byte(in) % 4, 0, any_timeout(in), place(p));
+                (void) coord_semaphore_acquire(
+                                p->client, pool, second % 4, third % 4, 0, timeout, place(p));
                 break;
         case 2:
-                snprintf(name, sizeof(name), "%s%s", input_byte(in) % 2 ? "sem:" : "",
-                                input_byte(in) % 2 ? any_name(in) : any_pool(in));
+                snprintf(name, sizeof(name), "%s%s", second % 2 ? "sem:" : "",
+                                third % 2 ? lock : pool);
                 (void) coord_break(p->client, name);
                 break;
         case 3:
-                (void) coord_semaphore_configure(p->client, any_pool(in), input_byte(in) * 5u);
+                (void) coord_semaphore_configure(p->client, pool, second * 5u);
                 break;
         default:
                 (void) coord_watch(p->client, "*", &cursor, 0);
-                (void) coord_watch(p->client, any_name(in), &cursor, any_timeout(in));
+                (void) coord_watch(p->client, lock, &cursor, timeout);
                 break;
         }
 }

@@ -85,6 +85,12 @@ fifos() {
         done
 }
 
+# start ARGUMENT...: coordctl in the background, its pid in $!.
+start() {
+        "$COORDCTL" "$@" &
+        started+=("$!")
+}
+
 # hold ID OPTION... NAME...: run a command under coordctl that says when it runs and ends when
 # let_go ID says so. Sets $pid (coordctl) and $child (the command).
 hold() {
@@ -92,10 +98,9 @@ hold() {
         shift
 
         fifos "$id.up" "$id.go"
-        ctl run "$@" -- sh -c 'echo $$ >"$1"; read -r line <"$2"; exit "$line"' \
-                sh "$work/$id.up" "$work/$id.go" &
+        start run "$@" -- sh -c 'echo $$ >"$1"; read -r line <"$2"; exit "$line"' \
+                sh "$work/$id.up" "$work/$id.go"
         pid=$!
-        started+=("$pid")
         read -r child <"$work/$id.up"
 }
 

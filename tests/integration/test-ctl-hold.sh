@@ -41,8 +41,7 @@ ends_with_the_process() {
         sleeper one
         token=$(ctl acquire --owner="pid:$owner" x)
         watch x
-        ctl run x sh -c '[ "$COORD_ABANDONED" = 1 ]' &
-        started+=("$!")
+        start run x sh -c '[ "$COORD_ABANDONED" = 1 ]'
         event Waiting "\"pid\":$!"
         kill -KILL "$owner"
         expect_end 0 "$!"

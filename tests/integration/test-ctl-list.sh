@@ -65,8 +65,7 @@ schema() {
         hold one -d why x
         first=$pid
         watch x
-        ctl run --priority=-3 -d 'me too' x true &
-        started+=("$!")
+        start run --priority=-3 -d 'me too' x true
         event Waiting "\"pid\":$!"
         hold two -j 3 -p 2 s
         out=$(ctl --json list)
@@ -104,8 +103,7 @@ END
 details() {
         hold one -d 'what for' x
         watch x
-        ctl run -d 'waits too' x true &
-        started+=("$!")
+        start run -d 'waits too' x true
         event Waiting "\"pid\":$!"
         expect 0 ctl show x
         for words in 'Name: *x' 'Kind: *lock' 'State: *held, exclusive' "Holder: *$pid (coordctl)" \
@@ -128,8 +126,7 @@ queue_order() {
         hold one x
         watch x
         for i in 1 2 3 4; do
-                ctl run x true &
-                started+=("$!")
+                start run x true
                 waiters+=("$!")
                 event Waiting "\"pid\":$!"
         done
@@ -170,8 +167,7 @@ program_names_are_escaped() {
 
         cp "$(command -v tail)" "$work/$name"
         fifos up
-        ctl run -F x sh -c 'echo >"$1"; exec "$2" -f /dev/null' sh "$work/up" "$work/$name" &
-        started+=("$!")
+        start run -F x sh -c 'echo >"$1"; exec "$2" -f /dev/null' sh "$work/up" "$work/$name"
         read -r line <"$work/up"
         expect 0 ctl list
         same "$(tr -d '[:print:]\n' <"$work/out" | wc -c)" 0
@@ -196,8 +192,7 @@ watch_json() {
         out=$line
         same "$(json 'j["initial"], j["token"].startswith("lock:b:"), j["time_usec"] > 10**15')" '(False, True, True)'
         token=$(json 'j["token"]')
-        ctl run b true &
-        started+=("$!")
+        start run b true
         event Waiting '"name":"b"'
         out=$line
         same "$(json 'j["party"]["pid"], j["waiters"]')" "($!, 1)"

@@ -103,8 +103,7 @@ waiting_in_order() {
         hold one x
         first=$pid
         fifos second
-        ctl run x sh -c 'echo second >"$1"' sh "$work/second" &
-        started+=("$!")
+        start run x sh -c 'echo second >"$1"' sh "$work/second"
         event Waiting "\"pid\":$!"
         expect 1 ctl run -n x true
         let_go one
@@ -177,12 +176,11 @@ opposite_orders() {
 
         for i in 1 2 3 4 5 6 7 8; do
                 if [ $((i % 2)) = 0 ]; then
-                        ctl run a b c -- true &
+                        start run a b c -- true
                 else
-                        ctl run c b a -- true &
+                        start run c b a -- true
                 fi
                 pids+=("$!")
-                started+=("$!")
         done
         for i in "${pids[@]}"; do
                 expect_end 0 "$i"
@@ -191,10 +189,9 @@ opposite_orders() {
 
 exec_mode() {
         fifos up go
-        ctl run -F x sh -c 'echo "$$ $COORD_NAME $COORD_TOKEN" >"$1"; read -r line <"$2"; exit "$line"' \
-                sh "$work/up" "$work/go" &
+        start run -F x sh -c 'echo "$$ $COORD_NAME $COORD_TOKEN" >"$1"; read -r line <"$2"; exit "$line"' \
+                sh "$work/up" "$work/go"
         pid=$!
-        started+=("$pid")
         read -r child name token <"$work/up"
         same "$child" "$pid" 'not in the place of coordctl'
         same "$name" x
@@ -212,9 +209,8 @@ exec_mode() {
 
 exec_mode_killed() {
         fifos up
-        ctl run -F x sh -c 'echo up >"$1"; exec tail -f /dev/null' sh "$work/up" &
+        start run -F x sh -c 'echo up >"$1"; exec tail -f /dev/null' sh "$work/up"
         pid=$!
-        started+=("$pid")
         read -r line <"$work/up"
         kill -KILL "$pid"
         expect 0 ctl run -w 60 x sh -c '[ "$COORD_ABANDONED" = 1 ]'

@@ -6,16 +6,18 @@
 . "$(dirname "$0")/ctl.bash"
 
 # A descendant that has left its parent, its session and its standard files says that it is there, and
-# ends when told. Sets $pid (coordctl) and $daemon.
+# ends when told; the command itself ends at once, with 6. Sets $pid (coordctl) and $daemon.
 start_daemon() {
-        fifos up go
-        ctl run --scope x sh -c '
+        fifos command up go
+        start run --scope x sh -c '
+                echo $$ >"$3"
                 setsid sh -c "(echo \$\$ >\"\$1\"; read -r line <\"\$2\") &" sh "$1" "$2" \
                         </dev/null >/dev/null 2>&1
-                exit 6' sh "$work/up" "$work/go" 2>"$work/scope" &
+                exit 6' sh "$work/up" "$work/go" "$work/command" 2>"$work/scope"
         pid=$!
-        started+=("$pid")
+        read -r command <"$work/command"
         read -r daemon <"$work/up"
+        gone "$command"
 }
 
 waits_for_all() {
@@ -28,8 +30,8 @@ waits_for_all() {
 
 without_scope_it_does_not() {
         fifos up go
-        ctl run x sh -c '(echo up >"$1"; read -r line <"$2") & read -r line <"$1"; exit 4' \
-                sh "$work/up" "$work/go" </dev/null >/dev/null &
+        start run x sh -c '(echo up >"$1"; read -r line <"$2") & read -r line <"$1"; exit 4' \
+                sh "$work/up" "$work/go" </dev/null >/dev/null
         expect_end 4 "$!"
         expect 0 ctl run -n x true
         echo >"$work/go"
@@ -43,8 +45,9 @@ loss_ends_all() {
 }
 
 stubborn_descendants_are_killed() {
-        fifos up
-        ctl run --scope x sh -c '
+        fifos command up
+        start run --scope x sh -c '
+                echo $$ >"$2"
                 python3 -c "
 import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -54,23 +57,17 @@ if os.fork() == 0:
         open(sys.argv[1], \"w\").close()
         while True:
             signal.pause()
-" "$1"; exit 3' sh "$work/up" 2>"$work/scope" &
+" "$1"; exit 3' sh "$work/up" "$work/command" 2>"$work/scope"
         pid=$!
-        started+=("$pid")
+        read -r command <"$work/command"
         read -r line <"$work/up"
+        gone "$command"
         expect 0 ctl break x
         expect_end 3 "$pid"
 }
 
 signals_reach_who_is_left() {
         start_daemon
-        # The command itself has ended when the daemon is a child of coordctl.
-        python3 - "$pid" "$daemon" <<'END'
-import sys
-coordctl, daemon = sys.argv[1:]
-while open(f"/proc/{daemon}/stat").read().rpartition(")")[2].split()[1] != coordctl:
-    pass
-END
         kill -TERM "$pid"
         expect_end 6 "$pid"
 }

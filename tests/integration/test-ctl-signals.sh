@@ -132,8 +132,7 @@ killed_coordctl_takes_the_command_along() {
                 hold "k$i" x
                 victim=$child
                 watch x
-                ctl run x sh -c '[ "$COORD_ABANDONED" = 1 ] && ! kill -0 "$1"' sh "$victim" 2>/dev/null &
-                started+=("$!")
+                start run x sh -c '[ "$COORD_ABANDONED" = 1 ] && ! kill -0 "$1"' sh "$victim" 2>/dev/null
                 event Waiting "\"pid\":$!"
                 kill -KILL "$pid"
                 expect_end 0 "$!"
@@ -174,14 +173,13 @@ broken_hold_ends_the_command() {
 
 loss_signal_can_be_chosen() {
         fifos up
-        ctl run --on-loss=USR1 x python3 -c '
+        start run --on-loss=USR1 x python3 -c '
 import signal, sys
 signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(33))
 open(sys.argv[1], "w").close()
 while True:
-    signal.pause()' "$work/up" 2>"$work/broken" &
+    signal.pause()' "$work/up" 2>"$work/broken"
         pid=$!
-        started+=("$pid")
         read -r line <"$work/up"
         expect 0 ctl break x
         expect_end 33 "$pid"
@@ -190,14 +188,13 @@ while True:
 # One that ignores the signal is killed some seconds later.
 stubborn_command_is_killed() {
         fifos up
-        ctl run x python3 -c '
+        start run x python3 -c '
 import signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open(sys.argv[1], "w").close()
 while True:
-    signal.pause()' "$work/up" 2>"$work/broken" &
+    signal.pause()' "$work/up" 2>"$work/broken"
         pid=$!
-        started+=("$pid")
         read -r line <"$work/up"
         expect 0 ctl break x
         expect_end 137 "$pid"
@@ -221,10 +218,9 @@ loss_of_one_of_several() {
 # A command that ended well with a lost hold keeps its status, and its user is told.
 lost_before_the_end() {
         fifos up go
-        ctl run --on-loss=CONT x sh -c 'echo >"$1"; read -r line <"$2"; exit 5' sh "$work/up" "$work/go" \
-                2>"$work/broken" &
+        start run --on-loss=CONT x sh -c 'echo >"$1"; read -r line <"$2"; exit 5' sh "$work/up" "$work/go" \
+                2>"$work/broken"
         pid=$!
-        started+=("$pid")
         read -r line <"$work/up"
         expect 0 ctl break x
         echo >"$work/go"
@@ -240,9 +236,8 @@ f = open(sys.argv[1], "w")
 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'
 
         for i in $(seq 40); do
-                ctl run x python3 -c "$alone" "$work/flock" 2>"$work/broken" &
+                start run x python3 -c "$alone" "$work/flock" 2>"$work/broken"
                 pid=$!
-                started+=("$pid")
                 python3 -c '
 import os, signal, sys
 for n in range(int(sys.argv[2]) * 50):

@@ -108,7 +108,7 @@ accepted_numbers() {
         expect 0 ctl run -s -x x true
         expect 0 ctl run --shared --exclusive -e --nonblock --wait=1 --timeout=1 \
                 --conflict-exit-code=3 --description=why x true
-        expect 0 ctl run --slots=2 --permits=2 x true
+        expect 0 ctl run --slots=2 --permits=2 numbers true
 }
 
 names() {
@@ -127,7 +127,8 @@ names() {
         expect 64 ctl release 'a b'
         expect 64 ctl check nonsense
         expect 64 ctl check lock:x:1
-        expect 64 ctl renew nonsense 5s
+        expect 64 ctl renew 'a b' 5s
+        expect 64 ctl check 'a b'
         expect 64 ctl semaphore set 'a b' 3
         long=${long:1}
         expect 0 ctl run "$long" true
@@ -150,7 +151,7 @@ owners() {
         for owner in pid: pid:x pid:-1 pid:0 lease: lease:x lease:-1s lease:0; do
                 expect 64 ctl acquire --owner="$owner" x
         done
-        expect 1 ctl show x
+        expect 1 ctl show lock:x
 }
 
 help() {

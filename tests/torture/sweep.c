@@ -328,6 +328,15 @@ int sweep_run(const char *only) {
                         sweep_scene(&scenarios[i]);
                         scenes++;
                 }
+        if (only[0] == 0 || strcmp(only, "relay") == 0) {
+                const char *what = relay_run();
+
+                if (what) {
+                        fprintf(stderr, "torture: VIOLATION: scene relay: %s\n", what);
+                        atomic_fetch_add(&shared->failed, 1);
+                }
+                scenes++;
+        }
         for (unsigned i = 0; i < STEPS; i++) {
                 kills += atomic_load(&shared->kills[i]);
                 stops += atomic_load(&shared->stops[i]);

@@ -251,6 +251,9 @@ void judge_after(void);
 void report_table(void);
 void report_state(void);
 
+/* relay.c */
+const char *relay_run(void);
+
 /* sweep.c, scenarios.c */
 int sweep_run(const char *only);
 int table_fill(void);
