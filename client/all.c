@@ -40,8 +40,9 @@ static int wants_parse(const char *const *wants, Want **ret, size_t *ret_n) {
                 w[i].index = i;
                 if (want_parse(wants[i], &w[i].text) < 0)
                         return client_fail(-EINVAL,
-                                "'%.300s' is none of lock:NAME, lock:NAME:shared, sem:NAME:PERMITS",
-                                wants[i]);
+                                        "'%.300s' is none of lock:NAME, lock:NAME:shared, "
+                                        "sem:NAME:PERMITS",
+                                        wants[i]);
                 if (!segment_name_is_valid(w[i].text.name))
                         return client_fail_name(w[i].text.name);
         }
@@ -76,7 +77,8 @@ static void give_back(Segment *s, Want *w, size_t n) {
 }
 
 /* With a stop of the queue lock held elsewhere, the deadline holds for all of it. */
-static int gather(coord_client *c, Segment *s, const Request *base, Want *w, size_t n, uint64_t deadline) {
+static int
+gather(coord_client *c, Segment *s, const Request *base, Want *w, size_t n, uint64_t deadline) {
         for (size_t i = 0; i < n; i++) {
                 uint64_t now = clock_usec(CLOCK_MONOTONIC);
                 Request q = *base;
@@ -87,7 +89,7 @@ static int gather(coord_client *c, Segment *s, const Request *base, Want *w, siz
                 q.permits = w[i].text.permits;
                 q.capacity = w[i].text.capacity;
                 q.flags = (base->flags & ~(uint64_t) COORD_SHARED) |
-                        (w[i].text.shared ? COORD_SHARED : 0);
+                          (w[i].text.shared ? COORD_SHARED : 0);
                 q.reserve = true;
                 if (base->timeout_usec != 0 && deadline != USEC_INFINITE)
                         q.timeout_usec = deadline > now ? deadline - now : 1;
@@ -109,10 +111,8 @@ static int confirm(Segment *s, const Request *base, Want *w, size_t n, const Own
 
                 if (w[i].again)
                         continue;
-                hold_confirm(s,
-                        &h->grant,
-                        h->info ? h->info : atomic_load(&s->info),
-                        base->flags & COORD_STRICT);
+                hold_confirm(s, &h->grant, h->info ? h->info : atomic_load(&s->info),
+                                base->flags & COORD_STRICT);
                 if (owner->kind != RECORD_PROCESS) {
                         int r = coord_hold_transfer(h, base->owner);
 
@@ -123,10 +123,11 @@ static int confirm(Segment *s, const Request *base, Want *w, size_t n, const Own
         return 0;
 }
 
-static int acquire_all(coord_client *c, const char *const *wants, const Request *base, coord_hold ***ret) {
+static int acquire_all(
+                coord_client *c, const char *const *wants, const Request *base, coord_hold ***ret) {
         uint64_t deadline = deadline_of(base->timeout_usec);
         _cleanup_(freep) Want *w = NULL;
-        Owner owner = { 0 };
+        Owner owner = {0};
         coord_hold **holds;
         Segment *s;
         Request plain = *base;
@@ -136,7 +137,8 @@ static int acquire_all(coord_client *c, const char *const *wants, const Request 
         if (!ret)
                 return client_fail(-EINVAL, "no place for the result");
         if (base->flags & ~(uint64_t) (COORD_STRICT | COORD_DEADLOCK))
-                return client_fail(-EINVAL, "unknown flags, or COORD_SHARED, which belongs to a want");
+                return client_fail(
+                                -EINVAL, "unknown flags, or COORD_SHARED, which belongs to a want");
         r = owner_parse(base->owner, &owner);
         if (r >= 0)
                 r = wants_parse(wants, &w, &n);
@@ -164,21 +166,26 @@ static int acquire_all(coord_client *c, const char *const *wants, const Request 
         return 0;
 }
 
-PUBLIC int coord_acquire_all(coord_client *c, const char *const *wants, uint64_t flags,
-        uint64_t timeout_usec, coord_hold ***ret) {
-        const Request q = { .flags = flags, .timeout_usec = timeout_usec };
+PUBLIC int coord_acquire_all(coord_client *c,
+                const char *const *wants,
+                uint64_t flags,
+                uint64_t timeout_usec,
+                coord_hold ***ret) {
+        const Request q = {.flags = flags, .timeout_usec = timeout_usec};
 
         return acquire_all(c, wants, &q, ret);
 }
 
-PUBLIC int coord_acquire_all_full(coord_client *c, const char *const *wants,
-        const struct coord_request *request, coord_hold ***ret) {
+PUBLIC int coord_acquire_all_full(coord_client *c,
+                const char *const *wants,
+                const struct coord_request *request,
+                coord_hold ***ret) {
         struct coord_request in = COORD_REQUEST_INIT;
         Request q;
         int r;
 
         if (!request || request->size < offsetof(struct coord_request, timeout_usec) ||
-                request->size > sizeof(in))
+                        request->size > sizeof(in))
                 return client_fail(-EINVAL, "coord_request.size is wrong");
         memcpy(&in, request, request->size);
         /* Name and kind come from the wants. */

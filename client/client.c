@@ -11,8 +11,8 @@
 #include <sys/eventfd.h>
 
 #define ALL_FLAGS                                                                                  \
-        (COORD_CLIENT_SYSTEM | COORD_CLIENT_USER | COORD_CLIENT_NO_DAEMON | COORD_CLIENT_DAEMON_ONLY | \
-                COORD_CLIENT_THREAD_OWNED)
+        (COORD_CLIENT_SYSTEM | COORD_CLIENT_USER | COORD_CLIENT_NO_DAEMON |                        \
+                        COORD_CLIENT_DAEMON_ONLY | COORD_CLIENT_THREAD_OWNED)
 
 static _Thread_local char last_failure[SEGMENT_MESSAGE_MAX + 256];
 
@@ -27,8 +27,9 @@ int client_fail(int r, const char *format, ...) {
 
 int client_fail_name(const char *name) {
         return client_fail(-EINVAL,
-                "'%.255s' is not a name: 1 to 255 of A-Z a-z 0-9 . _ / @ %% + -, not beginning with -",
-                name ? name : "");
+                        "'%.255s' is not a name: 1 to 255 of A-Z a-z 0-9 . _ / @ %% + -, not "
+                        "beginning with -",
+                        name ? name : "");
 }
 
 PUBLIC const char *coord_strerror(coord_client *c) {
@@ -48,7 +49,8 @@ static char *path_below(const char *base, const char *below) {
 }
 
 static int place_runtime(coord_client *c) {
-        const char *dir = secure_getenv("COORD_RUNTIME_DIR"), *run = secure_getenv("XDG_RUNTIME_DIR");
+        const char *dir = secure_getenv("COORD_RUNTIME_DIR"),
+                   *run = secure_getenv("XDG_RUNTIME_DIR");
         char buffer[64];
 
         if (dir && *dir)
@@ -63,8 +65,8 @@ static int place_runtime(coord_client *c) {
 }
 
 static int place_state(coord_client *c) {
-        const char *dir = secure_getenv("COORD_STATE_DIR"), *state = secure_getenv("XDG_STATE_HOME"),
-                   *home = secure_getenv("HOME");
+        const char *dir = secure_getenv("COORD_STATE_DIR"),
+                   *state = secure_getenv("XDG_STATE_HOME"), *home = secure_getenv("HOME");
 
         if (dir && *dir)
                 c->state_dir = strdup(dir);
@@ -87,7 +89,7 @@ PUBLIC int coord_client_new(uint64_t flags, coord_client **ret) {
         if (flags & ~(uint64_t) ALL_FLAGS)
                 return client_fail(-EINVAL, "unknown client flags");
         if ((flags & COORD_CLIENT_SYSTEM && flags & COORD_CLIENT_USER) ||
-                (flags & COORD_CLIENT_NO_DAEMON && flags & COORD_CLIENT_DAEMON_ONLY))
+                        (flags & COORD_CLIENT_NO_DAEMON && flags & COORD_CLIENT_DAEMON_ONLY))
                 return client_fail(-EINVAL, "client flags that contradict each other");
         c = calloc(1, sizeof(*c));
         if (!c)
@@ -159,12 +161,12 @@ PUBLIC int coord_client_cancel(coord_client *c) {
 
 static int client_attach(coord_client *c, Segment **ret) {
         const Place place = {
-                .runtime_dir = c->runtime_dir,
-                .state_dir = c->state_dir,
-                .system = !(c->flags & COORD_CLIENT_USER),
-                .shared_parent = strncmp(c->runtime_dir, "/dev/shm/coordd-", 16) == 0 &&
-                        !secure_getenv("COORD_RUNTIME_DIR"),
-                .group = "coord",
+                        .runtime_dir = c->runtime_dir,
+                        .state_dir = c->state_dir,
+                        .system = !(c->flags & COORD_CLIENT_USER),
+                        .shared_parent = strncmp(c->runtime_dir, "/dev/shm/coordd-", 16) == 0 &&
+                                         !secure_getenv("COORD_RUNTIME_DIR"),
+                        .group = "coord",
         };
         char message[SEGMENT_MESSAGE_MAX];
         Segment *s;
@@ -172,8 +174,9 @@ static int client_attach(coord_client *c, Segment **ret) {
 
         if (c->flags & COORD_CLIENT_DAEMON_ONLY)
                 return client_fail(-EUNATCH,
-                        "no coordd answers in %s, and this client was told to talk to nothing else",
-                        c->runtime_dir);
+                                "no coordd answers in %s, and this client was told to talk to "
+                                "nothing else",
+                                c->runtime_dir);
         lite_lock(&c->lock);
         s = atomic_load(&c->segment);
         if (!s) {
@@ -195,8 +198,8 @@ int client_use(coord_client *c, Segment **ret) {
         if (!c)
                 return client_fail(-EINVAL, "no client");
         if (client_is_forked(c))
-                return client_fail(-ECHILD,
-                        "this client belongs to the parent process; make a new one after fork");
+                return client_fail(-ECHILD, "this client belongs to the parent process; make a new "
+                                            "one after fork");
         *ret = atomic_load_explicit(&c->segment, memory_order_acquire);
         return LIKELY(*ret != NULL) ? 0 : client_attach(c, ret);
 }
@@ -209,14 +212,14 @@ static int client_keep(Segment *s) {
         if (r < 0)
                 return client_fail(r, "can't start a thread: %s", strerror(-r));
         if (s->thread_owned && !keeper_any(s))
-                return client_fail(-EBUSY,
-                        "this thread holds a robust pthread mutex; a thread-owned client can't work beside it");
+                return client_fail(-EBUSY, "this thread holds a robust pthread mutex; a "
+                                           "thread-owned client can't work beside it");
         if (atomic_load(&s->info) != 0)
                 return 0;
         r = record_new_process(s, &info);
         if (r < 0)
-                return client_fail(
-                        r, "the segment %s is full of processes: %s", s->path, strerror(-r));
+                return client_fail(r, "the segment %s is full of processes: %s", s->path,
+                                strerror(-r));
         lite_lock(&s->lock);
         if (atomic_load(&s->info) == 0) {
                 atomic_store(&s->info, info);
@@ -244,24 +247,24 @@ PUBLIC const char *coord_error_name(int error) {
                 int error;
                 const char *name;
         } names[] = {
-                { EINVAL, "InvalidArgument" },
-                { ETIMEDOUT, "Timeout" },
-                { EAGAIN, "WouldBlock" },
-                { ESTALE, "NotHeld" },
-                { EPERM, "NotOwner" },
-                { EACCES, "AccessDenied" },
-                { ENOENT, "NoSuchSemaphore" },
-                { ESRCH, "NoSuchProcess" },
-                { ERANGE, "CapacityMismatch" },
-                { EDEADLK, "Deadlock" },
-                { EDQUOT, "QuotaExceeded" },
-                { ENOSPC, "QuotaExceeded" },
-                { EOVERFLOW, "QuotaExceeded" },
-                { ECANCELED, "Canceled" },
-                { ECHILD, "Forked" },
-                { EUNATCH, "Unavailable" },
-                { EUCLEAN, "Unavailable" },
-                { EOPNOTSUPP, "Unavailable" },
+                        {EINVAL, "InvalidArgument"},
+                        {ETIMEDOUT, "Timeout"},
+                        {EAGAIN, "WouldBlock"},
+                        {ESTALE, "NotHeld"},
+                        {EPERM, "NotOwner"},
+                        {EACCES, "AccessDenied"},
+                        {ENOENT, "NoSuchSemaphore"},
+                        {ESRCH, "NoSuchProcess"},
+                        {ERANGE, "CapacityMismatch"},
+                        {EDEADLK, "Deadlock"},
+                        {EDQUOT, "QuotaExceeded"},
+                        {ENOSPC, "QuotaExceeded"},
+                        {EOVERFLOW, "QuotaExceeded"},
+                        {ECANCELED, "Canceled"},
+                        {ECHILD, "Forked"},
+                        {EUNATCH, "Unavailable"},
+                        {EUCLEAN, "Unavailable"},
+                        {EOPNOTSUPP, "Unavailable"},
         };
 
         if (error < 0)
@@ -272,7 +275,8 @@ PUBLIC const char *coord_error_name(int error) {
                 if (names[i].error == error) {
                         static _Thread_local char text[64];
 
-                        (void) snprintf(text, sizeof(text), "org.coordd.Coord1.Error.%s", names[i].name);
+                        (void) snprintf(text, sizeof(text), "org.coordd.Coord1.Error.%s",
+                                        names[i].name);
                         return text;
                 }
         return "org.freedesktop.DBus.Error.Failed";
@@ -283,12 +287,12 @@ PUBLIC const char *coord_version(void) {
 }
 
 PUBLIC int coord_client_get_status(coord_client *c, struct coord_status *status) {
-        struct coord_status st = { .size = sizeof(st) };
+        struct coord_status st = {.size = sizeof(st)};
         Segment *s;
         int r;
 
         if (!status || status->size < sizeof(size_t) + sizeof(const char *) ||
-                status->size > sizeof(struct coord_status))
+                        status->size > sizeof(struct coord_status))
                 return client_fail(-EINVAL, "coord_status.size is wrong");
         r = client_use(c, &s);
         if (r < 0)
@@ -311,9 +315,9 @@ PUBLIC int coord_client_get_status(coord_client *c, struct coord_status *status)
                 uint32_t kind = atomic_load(&s->records[i].kind);
 
                 st.records += kind != RECORD_FREE;
-                st.processes +=
-                        kind == RECORD_PROCESS && word_tid(atomic_load(&s->records[i].own)) != 0 &&
-                        atomic_load(&s->records[i].description[0]) == 0;
+                st.processes += kind == RECORD_PROCESS &&
+                                word_tid(atomic_load(&s->records[i].own)) != 0 &&
+                                atomic_load(&s->records[i].description[0]) == 0;
         }
         st.deleted = segment_deleted(s);
         memcpy(status, &st, status->size);

@@ -6,8 +6,8 @@
  * have up to 255.
  */
 #include <dirent.h>
-#include <fnmatch.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,26 +120,74 @@ static int is_conf(const struct dirent *d) {
         return n > 5 && d->d_name[0] != '.' && strcmp(d->d_name + n - 5, ".conf") == 0;
 }
 
-static void config_read_below(Config *c, const char *dir) {
-        char path[PATH_MAX];
-        struct dirent **names;
-        int n;
+/* Drop-ins of several directories are one row, sorted by name; of one name, the first directory's counts. */
+typedef struct DropIn {
+        char *name;
+        unsigned dir;
+} DropIn;
 
-        (void) snprintf(path, sizeof(path), "%s/coordd.conf", dir);
-        config_read(c, path);
+static int drop_in_compare(const void *a, const void *b) {
+        const DropIn *x = a, *y = b;
+        int r = strcmp(x->name, y->name);
+
+        return r != 0 ? r : (int) x->dir - (int) y->dir;
+}
+
+static size_t drop_ins_of(const char *dir, unsigned index, DropIn **list, size_t n) {
+        struct dirent **names;
+        char path[PATH_MAX];
+        DropIn *more;
+        int found;
+
         (void) snprintf(path, sizeof(path), "%s/coordd.conf.d", dir);
-        n = scandir(path, &names, is_conf, alphasort);
-        for (int i = 0; i < n; i++) {
-                (void) snprintf(path, sizeof(path), "%s/coordd.conf.d/%s", dir, names[i]->d_name);
-                config_read(c, path);
+        found = scandir(path, &names, is_conf, NULL);
+        if (found < 0)
+                return n;
+        more = realloc(*list, (n + (size_t) found + 1) * sizeof(*more));
+        for (int i = 0; i < found; i++) {
+                if (more)
+                        more[n++] = (DropIn){.name = strdup(names[i]->d_name), .dir = index};
                 free(names[i]);
         }
-        if (n >= 0)
-                free(names);
+        free(names);
+        if (more)
+                *list = more;
+        return n;
+}
+
+static void config_read_dirs(Config *c, const char *const *dirs, unsigned n_dirs) {
+        _cleanup_(freep) DropIn *list = NULL;
+        const char *last = "";
+        char path[PATH_MAX];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < n_dirs; i++) {
+                (void) snprintf(path, sizeof(path), "%s/coordd.conf", dirs[i]);
+                if (access(path, F_OK) >= 0) {
+                        config_read(c, path);
+                        break;
+                }
+        }
+        for (unsigned i = 0; i < n_dirs; i++)
+                n = drop_ins_of(dirs[i], i, &list, n);
+        if (n > 1)
+                qsort(list, n, sizeof(*list), drop_in_compare);
+        for (size_t i = 0; i < n; i++) {
+                if (list[i].name && strcmp(list[i].name, last) != 0) {
+                        (void) snprintf(path, sizeof(path), "%s/coordd.conf.d/%s",
+                                        dirs[list[i].dir], list[i].name);
+                        config_read(c, path);
+                        last = list[i].name;
+                }
+        }
+        for (size_t i = 0; i < n; i++)
+                free(list[i].name);
 }
 
 Config *config_load(bool system) {
-        const char *file = secure_getenv("COORD_CONFIG"), *base;
+        static const char *const system_dirs[] = {"/etc/coordd", "/run/coordd", "/usr/lib/coordd"};
+        const char *file = secure_getenv("COORD_CONFIG"), *base = secure_getenv("XDG_CONFIG_HOME"),
+                   *home = secure_getenv("HOME"), *dir;
         Config *c = calloc(1, sizeof(*c));
         char path[PATH_MAX];
 
@@ -147,18 +195,14 @@ Config *config_load(bool system) {
                 return NULL;
         if (file)
                 config_read(c, file);
-        else if (system) {
-                config_read_below(c, "/usr/lib/coordd");
-                config_read_below(c, "/etc/coordd");
-                config_read_below(c, "/run/coordd");
-        } else {
-                base = secure_getenv("XDG_CONFIG_HOME");
-                if (base)
-                        (void) snprintf(path, sizeof(path), "%s/coordd", base);
-                else if ((base = secure_getenv("HOME")))
-                        (void) snprintf(path, sizeof(path), "%s/.config/coordd", base);
-                if (base)
-                        config_read_below(c, path);
+        else if (system)
+                config_read_dirs(c, system_dirs, ELEMENTSOF(system_dirs));
+        else if (base || home) {
+                (void) snprintf(path, sizeof(path), "%s/coordd", base ? base : home);
+                if (!base)
+                        (void) snprintf(path, sizeof(path), "%s/.config/coordd", home);
+                dir = path;
+                config_read_dirs(c, &dir, 1);
         }
         return c->sections ? c : config_free(c);
 }

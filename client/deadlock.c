@@ -10,9 +10,10 @@
  */
 #include "internal.h"
 
+#include <stdio.h>
+
 static Lite parties_lock;
 static Party *parties;
-static uint64_t parties_last;
 
 /* After fork the list is the parent's. */
 static uint64_t parties_generation;
@@ -32,7 +33,6 @@ void party_enter(Party *p, Wait *w) {
         p->thread = thread_serial();
         p->wait = w;
         parties_begin();
-        p->sequence = ++parties_last;
         p->next = parties;
         parties = p;
         lite_unlock(&parties_lock);
@@ -77,8 +77,8 @@ static bool lock_is_stuck(const Wait *w, Party *target, bool *ret_target) {
         Party *h;
 
         for (Entry *e = &w->slot->gate; e;
-                e = e == &w->slot->gate ? entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk)
-                                        : entry_next(w->s, &walk)) {
+                        e = e == &w->slot->gate ? entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk)
+                                                : entry_next(w->s, &walk)) {
                 if (e == own || (w->shared && e != &w->slot->gate))
                         continue;
                 h = holder_of(w->s, e);
@@ -98,7 +98,8 @@ static bool permits_are_stuck(const Wait *w, Party *target, bool *ret_target) {
         EntryWalk walk;
         Party *h;
 
-        for (Entry *e = entry_first(w->s, w->slot, capacity, &walk); e; e = entry_next(w->s, &walk)) {
+        for (Entry *e = entry_first(w->s, w->slot, capacity, &walk); e;
+                        e = entry_next(w->s, &walk)) {
                 h = holder_of(w->s, e);
                 if (h && h->stuck && atomic_load(&e->fence) != 0) {
                         stuck++;
@@ -145,12 +146,31 @@ static bool circle_closes(Party *target, bool *ret_lock) {
         return closes;
 }
 
+/* Who waits for what, of all in the circle: "thread 2 waits for 'a', thread 5 waits for 'b'". */
+static void circle_tell(Party *target) {
+        char name[SEG_NAME_MAX + 1];
+        size_t n = 0;
+
+        target->circle[0] = '\0';
+        for (Party *p = parties; p && n < sizeof(target->circle); p = p->next) {
+                if (!p->stuck)
+                        continue;
+                slot_name(p->wait->slot, name);
+                n += (size_t) snprintf(target->circle + n, sizeof(target->circle) - n,
+                                "%s%s waits for %s '%.40s'", n > 0 ? ", " : "",
+                                p == target ? "this thread" : "another",
+                                is_semaphore(p->wait) ? "semaphore" : "lock", name);
+        }
+}
+
 bool party_is_deadlocked(Party *p, bool permits_too) {
         bool lock = false, closes;
 
         parties_begin();
         parties_settle();
-        closes = p->stuck && circle_closes(p, &lock);
+        closes = p->stuck && circle_closes(p, &lock) && (lock || permits_too);
+        if (closes)
+                circle_tell(p);
         lite_unlock(&parties_lock);
-        return closes && (lock || permits_too);
+        return closes;
 }

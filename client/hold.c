@@ -81,8 +81,8 @@ void hold_adopt(coord_hold *h) {
 
         h->thread = me;
         for (Entry *e = h->grant.entry; e; e = GRANT_NEXT(s, &h->grant, e))
-                atomic_store_explicit(
-                        &node_of(s, e)->thread, is_recorded(h) ? 0 : me, memory_order_relaxed);
+                atomic_store_explicit(&node_of(s, e)->thread, is_recorded(h) ? 0 : me,
+                                memory_order_relaxed);
         if (is_recorded(h) || h->kind != COORD_KIND_LOCK)
                 return;
         if (!h->grant.shared) {
@@ -108,7 +108,7 @@ void hold_forget(coord_hold *h) {
         if (h->kind != COORD_KIND_LOCK)
                 return;
         if (!h->grant.shared &&
-                atomic_load_explicit(&local->hold, memory_order_relaxed) == (void *) h) {
+                        atomic_load_explicit(&local->hold, memory_order_relaxed) == (void *) h) {
                 atomic_store_explicit(&local->thread, 0, memory_order_relaxed);
                 atomic_store_explicit(&local->hold, NULL, memory_order_relaxed);
         }
@@ -131,9 +131,8 @@ void hold_forget(coord_hold *h) {
 static int hold_nest(coord_hold *h, coord_hold **ret) {
         if (atomic_load(&h->count) >= NESTING_MAX)
                 return client_fail(-EOVERFLOW,
-                        "'%s' was acquired %u times by this thread, which is the limit",
-                        h->name,
-                        NESTING_MAX);
+                                "'%s' was acquired %u times by this thread, which is the limit",
+                                h->name, NESTING_MAX);
         (void) atomic_fetch_add(&h->count, 1);
         (void) atomic_fetch_add(&h->references, 1);
         *ret = h;
@@ -155,7 +154,7 @@ int hold_again(coord_client *c, Segment *s, Slot *slot, bool shared, coord_hold 
         lite_lock(&c->lock);
         for (h = c->shared; h && r == 0; h = h->next)
                 if (h->grant.slot == slot && h->thread == me && atomic_load(&h->count) > 0 &&
-                        hold_stands(h))
+                                hold_stands(h))
                         r = hold_nest(h, ret);
         lite_unlock(&c->lock);
         return r;
@@ -184,8 +183,8 @@ static int hold_usable(coord_hold *h) {
 
 static int fail_lost(const coord_hold *h) {
         return client_fail(-ESTALE,
-                "the hold of '%s' is over: it was released, broken, or its lease ended",
-                h->name);
+                        "the hold of '%s' is over: it was released, broken, or its lease ended",
+                        h->name);
 }
 
 /* ---- looking ---- */
@@ -299,10 +298,10 @@ PUBLIC coord_hold *coord_hold_unref(coord_hold *h) {
         if (!h)
                 return NULL;
         if (UNLIKELY(atomic_load_explicit(&h->references, memory_order_acquire) != 1) &&
-                atomic_fetch_sub(&h->references, 1) != 1)
+                        atomic_fetch_sub(&h->references, 1) != 1)
                 return NULL;
         if (atomic_load_explicit(&h->count, memory_order_relaxed) != 0 &&
-                !client_is_forked(h->client)) {
+                        !client_is_forked(h->client)) {
                 atomic_store_explicit(&h->count, 0, memory_order_relaxed);
                 (void) hold_end_own(h);
         }
@@ -316,8 +315,9 @@ PUBLIC int coord_hold_detach(coord_hold *h) {
                 return r;
         if (!is_recorded(h))
                 return client_fail(-EINVAL,
-                        "'%s' is held by this process itself; transfer it to pid: or lease: first",
-                        h->name);
+                                "'%s' is held by this process itself; transfer it to pid: or "
+                                "lease: first",
+                                h->name);
         alarm_forget(h);
         atomic_store(&h->count, 0);
         coord_hold_unref(h);
@@ -336,15 +336,15 @@ PUBLIC coord_hold **coord_holds_free(coord_hold **holds) {
 static int hold_upgrade(coord_hold *h, uint64_t timeout_usec) {
         coord_client *c = h->client;
         Request q = {
-                .kind = COORD_KIND_LOCK,
-                .name = h->name,
-                .timeout_usec = timeout_usec,
-                .permits = 1,
-                .flags = h->strict ? COORD_STRICT : 0,
+                        .kind = COORD_KIND_LOCK,
+                        .name = h->name,
+                        .timeout_usec = timeout_usec,
+                        .permits = 1,
+                        .flags = h->strict ? COORD_STRICT : 0,
         };
-        Grant old = h->grant, grant = { 0 };
-        Party party = { 0 };
-        Wait w = { 0 };
+        Grant old = h->grant, grant = {0};
+        Party party = {0};
+        Wait w = {0};
         int r;
 
         r = request_prepare(c, h->segment, &q, &w, h);
@@ -357,6 +357,8 @@ static int hold_upgrade(coord_hold *h, uint64_t timeout_usec) {
         if (h->info != 0)
                 w.info = h->info;
         r = wait_run(c, &w, &q, &party);
+        if (r == -EDEADLK)
+                return request_fail_circle(&q, &party);
         if (r < 0)
                 return request_fail(c, h->segment, &q, r);
         hold_forget(h);
@@ -376,7 +378,7 @@ static int hold_share(coord_hold *h) {
                 h->grant = grant;
         hold_adopt(h);
         return r == -ESTALE ? fail_lost(h)
-                : r < 0     ? client_fail(r, "no room for shared holds of '%s'", h->name)
+               : r < 0      ? client_fail(r, "no room for shared holds of '%s'", h->name)
                             : 0;
 }
 
@@ -395,8 +397,8 @@ PUBLIC int coord_hold_convert(coord_hold *h, uint64_t flags, uint64_t timeout_us
                 return 0;
         if (is_recorded(h))
                 return client_fail(-EINVAL,
-                        "'%s' stands on another owner; convert it before it is given away",
-                        h->name);
+                                "'%s' stands on another owner; convert it before it is given away",
+                                h->name);
         return flags & COORD_SHARED ? hold_share(h) : hold_upgrade(h, timeout_usec);
 }
 
@@ -431,7 +433,8 @@ PUBLIC int coord_hold_transfer(coord_hold *h, const char *owner) {
         if (r < 0)
                 return r;
         if (o.kind == RECORD_PROCESS)
-                return is_recorded(h) ? client_fail(-EINVAL, "a hold can't be given back to a process")
+                return is_recorded(h) ? client_fail(-EINVAL,
+                                                        "a hold can't be given back to a process")
                                       : 0;
         if (!hold_stands(h))
                 return fail_lost(h);
@@ -441,7 +444,8 @@ PUBLIC int coord_hold_transfer(coord_hold *h, const char *owner) {
         if (h->info != 0)
                 for (size_t i = 0; i < 8; i++)
                         atomic_store(&record_of(s, info)->description[i],
-                                atomic_load(&s->records[(uint32_t) h->info].description[i]));
+                                        atomic_load(&s->records[(uint32_t) h->info]
+                                                                        .description[i]));
         cell = h->grant.cell;
         hold_forget(h);
         r = hold_move(s, h->grant.slot, h->grant.fence, info);
@@ -460,7 +464,7 @@ PUBLIC int coord_hold_transfer(coord_hold *h, const char *owner) {
 }
 
 PUBLIC int coord_hold_set_lost_callback(
-        coord_hold *h, void (*cb)(coord_hold *h, void *userdata), void *userdata) {
+                coord_hold *h, void (*cb)(coord_hold *h, void *userdata), void *userdata) {
         int r = hold_usable(h);
 
         if (r < 0)

@@ -48,10 +48,10 @@ struct coord_client {
         coord_hold *alarmed; /* holds with a lost callback */
         Service *service;    /* threads for asynchronous waits and lost callbacks */
         _Atomic(coord_hold *) spare;
-        Lite watch_lock;     /* of the deaths that coord_watch() listens for */
+        Lite watch_lock; /* of the deaths that coord_watch() listens for */
         struct Deaths *deaths;
         size_t n_deaths;
-        uint32_t watcher;    /* index + 1 of our word among the header's watchers */
+        uint32_t watcher; /* index + 1 of our word among the header's watchers */
         Word cancel;
         char *runtime_dir, *state_dir;
 };
@@ -87,7 +87,7 @@ struct coord_hold {
         uint64_t info; /* description record of ours, else 0 */
         int kind;
         bool strict;
-        bool listed; /* among client->shared */
+        bool listed;  /* among client->shared */
         bool alarmed; /* has, or had, a lost callback: what is below it is set */
         uint32_t name_len;
         _Atomic(struct TokenText *) token; /* and those of before its conversions */
@@ -134,16 +134,26 @@ typedef struct Request {
         bool reserve;
 } Request;
 
+#define REQUEST_FLAGS ((uint64_t) (COORD_SHARED | COORD_STRICT | COORD_DEADLOCK))
+
 int request_check(const Request *q);
 int request_from(const struct coord_request *in, Request *ret);
 int request_acquire(coord_client *c, const Request *q, coord_hold **ret);
 /* In pieces, for asynchronous waits. */
-int request_lookup(coord_client *c, Segment *s, const Request *q, Key *key, Slot **ret, uint32_t *ret_gen);
+int request_lookup(coord_client *c,
+                Segment *s,
+                const Request *q,
+                Key *key,
+                Slot **ret,
+                uint32_t *ret_gen);
 int request_prepare(coord_client *c, Segment *s, const Request *q, Wait *w, coord_hold *h);
+/* Puts r into words and returns it. */
 int request_fail(coord_client *c, Segment *s, const Request *q, int r);
+int request_fail_circle(const Request *q, const struct Party *party);
 int wait_run(coord_client *c, Wait *w, const Request *q, struct Party *party);
 uint64_t deadline_of(uint64_t timeout_usec);
 int owner_parse(const char *text, Owner *ret);
+int slot_get(Segment *s, const Key *key, Slot **ret, uint32_t *ret_gen);
 /* Declare a capacity: -ERANGE if there is another, unless it shall change. */
 int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change);
 
@@ -153,8 +163,8 @@ typedef struct Party {
         struct Party *next;
         uint64_t thread;
         Wait *wait;
-        uint64_t sequence;
         bool stuck;
+        char circle[192]; /* who waits for what, once it is deadlocked */
 } Party;
 
 void party_enter(Party *p, Wait *w);
@@ -174,4 +184,3 @@ void deaths_free(coord_client *c);
 int service_start(coord_client *c);
 void service_stop(coord_client *c);
 void service_nudge(coord_client *c);
-bool service_has_loop(coord_client *c);

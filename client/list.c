@@ -51,17 +51,16 @@ PUBLIC struct coord_entry *coord_entries_free(struct coord_entry *entries, size_
 
 static void owner_text(const Record *r, char *ret, size_t size) {
         uint64_t deadline = atomic_load(&r->deadline), now = clock_usec(CLOCK_BOOTTIME);
-        unsigned a = (unsigned) atomic_load(&r->who[0].pid), b = (unsigned) atomic_load(&r->who[1].pid);
+        unsigned a = (unsigned) atomic_load(&r->who[0].pid),
+                 b = (unsigned) atomic_load(&r->who[1].pid);
 
         switch (atomic_load(&r->kind)) {
         case RECORD_PID:
                 (void) snprintf(ret, size, b ? "pid:%u+%u" : "pid:%u", a, b);
                 break;
         case RECORD_LEASE:
-                (void) snprintf(ret,
-                        size,
-                        "lease:%.3gs",
-                        deadline > now ? (double) (deadline - now) / 1e6 : 0.0);
+                (void) snprintf(ret, size, "lease:%.3gs",
+                                deadline > now ? (double) (deadline - now) / 1e6 : 0.0);
                 break;
         case RECORD_PROCESS:
                 (void) snprintf(ret, size, "process");
@@ -98,7 +97,8 @@ static uint64_t real_time(const Builder *b, uint64_t since) {
 
 /* ---- holders ---- */
 
-static int holder_add(Builder *b, Segment *s, struct coord_entry *out, size_t *cap, Entry *e, bool shared) {
+static int
+holder_add(Builder *b, Segment *s, struct coord_entry *out, size_t *cap, Entry *e, bool shared) {
         uint64_t fence = atomic_load(&e->fence), info = atomic_load(&e->info);
         char token[TOKEN_TEXT_MAX];
         struct coord_party *p;
@@ -118,11 +118,11 @@ static int holder_add(Builder *b, Segment *s, struct coord_entry *out, size_t *c
                 return -ENOMEM;
         out->holders = p;
         p += out->n_holders++;
-        *p = (struct coord_party) {
-                .mode = shared ? COORD_MODE_SHARED : COORD_MODE_EXCLUSIVE,
-                .permits = 1,
-                .reserved = fence == 0,
-                .since_usec = real_time(b, atomic_load(&e->since)),
+        *p = (struct coord_party){
+                        .mode = shared ? COORD_MODE_SHARED : COORD_MODE_EXCLUSIVE,
+                        .permits = 1,
+                        .reserved = fence == 0,
+                        .since_usec = real_time(b, atomic_load(&e->since)),
         };
         if (fence != 0) {
                 token_format(out->kind, out->name, s->epoch, fence, token);
@@ -157,11 +157,13 @@ static int holders_collect(Builder *b, Segment *s, Slot *slot, struct coord_entr
         int r = 0;
 
         for (Entry *e = &slot->gate; e && r >= 0;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk) : entry_next(s, &walk)) {
+                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
+                                             : entry_next(s, &walk)) {
                 if (!entry_is_held(s, e))
                         continue;
                 taken++;
-                r = holder_add(b, s, out, &cap, e, e != &slot->gate && out->kind == COORD_KIND_LOCK);
+                r = holder_add(b, s, out, &cap, e,
+                                e != &slot->gate && out->kind == COORD_KIND_LOCK);
         }
         for (size_t i = 0; i < out->n_holders; i++) {
                 out->held |= !out->holders[i].reserved;
@@ -184,11 +186,11 @@ static int waiter_add(Builder *b, Segment *s, struct coord_entry *out, size_t *c
                 return -ENOMEM;
         out->waiters = p;
         p += out->n_waiters++;
-        *p = (struct coord_party) {
-                .mode = flags & CELL_SHARED ? COORD_MODE_SHARED : COORD_MODE_EXCLUSIVE,
-                .permits = atomic_load(&c->permits),
-                .priority = (int) atomic_load(&c->priority) - 20,
-                .since_usec = real_time(b, atomic_load(&c->since)),
+        *p = (struct coord_party){
+                        .mode = flags & CELL_SHARED ? COORD_MODE_SHARED : COORD_MODE_EXCLUSIVE,
+                        .permits = atomic_load(&c->permits),
+                        .priority = (int) atomic_load(&c->priority) - 20,
+                        .since_usec = real_time(b, atomic_load(&c->since)),
         };
         return party_describe(s, atomic_load(&c->info), p);
 }
@@ -198,7 +200,8 @@ static int waiters_collect(Builder *b, Segment *s, Slot *slot, struct coord_entr
         size_t cap = 0;
         int r = 0;
 
-        for (uint32_t steps = 0; at != 0 && at < s->n_cells && steps < s->n_cells && r >= 0; steps++) {
+        for (uint32_t steps = 0; at != 0 && at < s->n_cells && steps < s->n_cells && r >= 0;
+                        steps++) {
                 Cell *c = &s->cells[at];
 
                 if (atomic_load(&c->slot) != mark)
@@ -229,7 +232,7 @@ static int slot_collect(Builder *b, Segment *s, Slot *slot, uint32_t kind) {
                 return -ENOMEM;
         b->entries = out;
         out += b->n;
-        *out = (struct coord_entry) { .kind = (int) kind };
+        *out = (struct coord_entry){.kind = (int) kind};
         if (kind == KIND_SEMAPHORE)
                 out->capacity = MIN_OF(atomic_load(&slot->capacity), SEG_PERMITS_MAX);
         slot_name(slot, name);
@@ -254,7 +257,8 @@ static int compare_entries(const void *a, const void *b) {
 }
 
 PUBLIC int coord_list(coord_client *c, int kind, struct coord_entry **ret, size_t *ret_n) {
-        Builder b = { .mono_now = clock_usec(CLOCK_MONOTONIC), .real_now = clock_usec(CLOCK_REALTIME) };
+        Builder b = {.mono_now = clock_usec(CLOCK_MONOTONIC),
+                        .real_now = clock_usec(CLOCK_REALTIME)};
         Segment *s;
         int r;
 
@@ -264,7 +268,8 @@ PUBLIC int coord_list(coord_client *c, int kind, struct coord_entry **ret, size_
         for (uint32_t i = 0; r >= 0 && i < s->n_slots; i++) {
                 uint32_t k = atomic_load_explicit(&s->slots[i].kind, memory_order_acquire);
 
-                if ((k == KIND_LOCK || k == KIND_SEMAPHORE) && (kind == COORD_KIND_ANY || (uint32_t) kind == k))
+                if ((k == KIND_LOCK || k == KIND_SEMAPHORE) &&
+                                (kind == COORD_KIND_ANY || (uint32_t) kind == k))
                         r = slot_collect(&b, s, &s->slots[i], k);
         }
         if (r < 0) {

@@ -66,14 +66,16 @@ int registry_attach(const Place *place, bool thread_owned, Segment **ret, char *
         lite_lock(&p->lock);
         for (a = p->attached; a; a = a->next)
                 if (a->segment->thread_owned == thread_owned &&
-                        strcmp(a->runtime_dir, place->runtime_dir) == 0 && !segment_deleted(a->segment))
+                                strcmp(a->runtime_dir, place->runtime_dir) == 0 &&
+                                !segment_deleted(a->segment))
                         break;
         if (!a) {
                 a = calloc(1, sizeof(*a));
                 if (a)
                         a->runtime_dir = strdup(place->runtime_dir);
-                r = !a || !a->runtime_dir ? -ENOMEM
-                                          : segment_attach(place, thread_owned, &a->segment, message);
+                r = !a || !a->runtime_dir
+                                    ? -ENOMEM
+                                    : segment_attach(place, thread_owned, &a->segment, message);
                 if (r < 0) {
                         if (a)
                                 free(a->runtime_dir);

@@ -30,10 +30,9 @@ static int may_end(const Found *f) {
                 return 0;
         if (!word_is_sentinel(v))
                 return client_fail(-EPERM,
-                        "'%s' is held by process %u itself; only that one may give it back "
-                        "(an administrator may break it)",
-                        f->name,
-                        r ? (unsigned) atomic_load(&r->who[0].pid) : v);
+                                "'%s' is held by process %u itself; only that one may give it back "
+                                "(an administrator may break it)",
+                                f->name, r ? (unsigned) atomic_load(&r->who[0].pid) : v);
         if (geteuid() != 0 && uid != geteuid())
                 return client_fail(-EPERM, "'%s' is held for user %u", f->name, uid);
         return 0;
@@ -60,9 +59,9 @@ static int find_token(coord_client *c, const Token *t, Found *ret) {
         ret->fence = t->counter;
         ret->slot = slot_by_name(ret->segment, t->kind, t->name);
         ret->entry = ret->slot && t->epoch == ret->segment->epoch && t->counter != 0 &&
-                        !(t->counter & FENCE_CLAIM)
-                ? hold_find(ret->segment, ret->slot, t->counter)
-                : NULL;
+                                                     !(t->counter & FENCE_CLAIM)
+                                     ? hold_find(ret->segment, ret->slot, t->counter)
+                                     : NULL;
         if (!ret->entry)
                 return client_fail(-ESTALE, "'%s' is not held by that token (any more)", t->name);
         return 0;
@@ -75,12 +74,13 @@ static unsigned count_own(Segment *s, Slot *slot, Found *ret) {
         EntryWalk walk;
 
         for (Entry *e = &slot->gate; e;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk) : entry_next(s, &walk)) {
+                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
+                                             : entry_next(s, &walk)) {
                 uint64_t fence = atomic_load(&e->fence);
                 Record *r = record_of(s, atomic_load(&e->info));
 
                 if (word_tid(atomic_load(&e->word)) == 0 || fence == 0 || fence & FENCE_CLAIM ||
-                        fence == last || !r || atomic_load(&r->uid) != geteuid())
+                                fence == last || !r || atomic_load(&r->uid) != geteuid())
                         continue;
                 last = fence;
                 ret->slot = slot;
@@ -108,10 +108,9 @@ static int find_name(coord_client *c, const char *name, Found *ret) {
                 return client_fail(-ESTALE, "this user does not hold '%s'", name);
         if (n > 1)
                 return client_fail(-EINVAL,
-                        "this user holds '%s' %u times; say which by its token (coordctl show %s)",
-                        name,
-                        n,
-                        name);
+                                "this user holds '%s' %u times; say which by its token (coordctl "
+                                "show %s)",
+                                name, n, name);
         return 0;
 }
 
@@ -123,8 +122,8 @@ static int find_any(coord_client *c, const char *token_or_name, Found *ret) {
         if (strchr(token_or_name, ':')) {
                 if (token_parse(token_or_name, &t) < 0)
                         return client_fail(-EINVAL,
-                                "'%.300s' is no token (KIND:NAME:EPOCH.COUNTER)",
-                                token_or_name);
+                                        "'%.300s' is no token (KIND:NAME:EPOCH.COUNTER)",
+                                        token_or_name);
                 return find_token(c, &t, ret);
         }
         if (!segment_name_is_valid(token_or_name))
@@ -137,7 +136,7 @@ static int fail_over(const Found *f) {
 }
 
 PUBLIC int coord_release(coord_client *c, const char *token_or_name) {
-        Found f = { 0 };
+        Found f = {0};
         int r = find_any(c, token_or_name, &f);
 
         if (r >= 0)
@@ -149,14 +148,15 @@ PUBLIC int coord_release(coord_client *c, const char *token_or_name) {
 }
 
 PUBLIC int coord_check(coord_client *c, const char *token) {
-        Found f = { 0 };
+        Found f = {0};
         Record *record;
         uint32_t v;
         Token t;
         int r;
 
         if (token_parse(token, &t) < 0)
-                return client_fail(-EINVAL, "'%.300s' is no token (KIND:NAME:EPOCH.COUNTER)", token ? token : "");
+                return client_fail(-EINVAL, "'%.300s' is no token (KIND:NAME:EPOCH.COUNTER)",
+                                token ? token : "");
         r = find_token(c, &t, &f);
         if (r < 0)
                 return r == -ESTALE ? 0 : r;
@@ -168,7 +168,7 @@ PUBLIC int coord_check(coord_client *c, const char *token) {
 }
 
 PUBLIC int coord_renew(coord_client *c, const char *token, uint64_t lease_usec) {
-        Found f = { 0 };
+        Found f = {0};
         Record *record;
         int r = find_any(c, token, &f);
 
@@ -177,8 +177,8 @@ PUBLIC int coord_renew(coord_client *c, const char *token, uint64_t lease_usec) 
         if (r < 0)
                 return r;
         record = word_is_sentinel(word_tid(atomic_load(&f.entry->word)))
-                ? record_of(f.segment, atomic_load(&f.entry->info))
-                : NULL;
+                                 ? record_of(f.segment, atomic_load(&f.entry->info))
+                                 : NULL;
         r = record ? record_renew(f.segment, record, lease_usec) : -EINVAL;
         if (r == -EINVAL)
                 return client_fail(r, "'%s' is not held on a lease", f.name);
@@ -188,7 +188,7 @@ PUBLIC int coord_renew(coord_client *c, const char *token, uint64_t lease_usec) 
 }
 
 PUBLIC int coord_transfer(coord_client *c, const char *token, const char *owner) {
-        Found f = { 0 };
+        Found f = {0};
         uint64_t info;
         Owner o;
         int r;
@@ -205,8 +205,8 @@ PUBLIC int coord_transfer(coord_client *c, const char *token, const char *owner)
                 return r;
         if (is_ours(&f))
                 return client_fail(-EINVAL,
-                        "'%s' is this process's own: transfer it by its hold object",
-                        f.name);
+                                "'%s' is this process's own: transfer it by its hold object",
+                                f.name);
         r = record_new_owner(f.segment, &o, NULL, &info);
         if (r < 0)
                 return client_fail(r, "can't give '%s' to %s: %s", f.name, owner, strerror(-r));
@@ -235,7 +235,8 @@ PUBLIC int coord_break(coord_client *c, const char *name) {
                 return client_fail(-EPERM, "only an administrator may break '%s'", name);
         slot = slot_by_name(s, kind, name);
         for (Entry *e = slot ? &slot->gate : NULL; e;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk) : entry_next(s, &walk)) {
+                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
+                                             : entry_next(s, &walk)) {
                 uint64_t fence = atomic_load(&e->fence);
 
                 if (word_tid(atomic_load(&e->word)) != 0 && fence != 0)

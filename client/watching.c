@@ -38,7 +38,8 @@ static void death_watch(coord_client *c, Segment *s, uint64_t info) {
                 return;
         c->deaths = more;
         more += c->n_deaths;
-        *more = (struct Deaths) { .watch = watch_new(s, info, &s->header->bell), .info = info, .seen = true };
+        *more = (struct Deaths){
+                        .watch = watch_new(s, info, &s->header->bell), .info = info, .seen = true};
         if (more->watch)
                 c->n_deaths++;
 }
@@ -77,7 +78,8 @@ static uint64_t slot_digest(coord_client *c, Segment *s, Slot *slot, uint64_t h)
         h = mix(h, atomic_load(&slot->counter));
         h = mix(h, atomic_load(&slot->capacity));
         for (Entry *e = &slot->gate; e;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk) : entry_next(s, &walk)) {
+                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
+                                             : entry_next(s, &walk)) {
                 bool held = entry_is_held(s, e);
 
                 h = mix(h, held ? atomic_load(&e->fence) + 1 : 0);
@@ -129,7 +131,8 @@ static int watcher_enter(coord_client *c, Segment *s) {
                 c->watcher = i + 1;
         }
         if (c->watcher == 0)
-                r = client_fail(-EAGAIN, "%u others are watching %s already", SEG_WATCHERS, s->path);
+                r = client_fail(-EAGAIN, "%u others are watching %s already", SEG_WATCHERS,
+                                s->path);
         lite_unlock(&c->lock);
         return r;
 }
@@ -137,15 +140,16 @@ static int watcher_enter(coord_client *c, Segment *s) {
 static void slots_watch(Segment *s) {
         for (uint32_t i = 0; i < s->n_slots; i++)
                 if (atomic_load(&s->slots[i].kind) != 0 &&
-                        !(atomic_load(&s->slots[i].flags) & SLOT_WATCHED))
+                                !(atomic_load(&s->slots[i].flags) & SLOT_WATCHED))
                         (void) atomic_fetch_or(&s->slots[i].flags, SLOT_WATCHED);
 }
 
-static int watch_loop(coord_client *c, Segment *s, const char *glob, uint64_t *cursor, uint64_t deadline) {
+static int
+watch_loop(coord_client *c, Segment *s, const char *glob, uint64_t *cursor, uint64_t deadline) {
         for (;;) {
                 WordSleep sleeps[2] = {
-                        { &s->header->bell, atomic_load(&s->header->bell), false },
-                        { &c->cancel, 0, true },
+                                {&s->header->bell, atomic_load(&s->header->bell), false},
+                                {&c->cancel, 0, true},
                 };
                 uint64_t now;
 

@@ -29,17 +29,18 @@ struct sd_event;
 
 /* Flags of coord_client_new(). */
 enum {
-        COORD_CLIENT_SYSTEM = 1,       /* /run/coordd; the default */
-        COORD_CLIENT_USER = 2,         /* $XDG_RUNTIME_DIR/coordd */
-        COORD_CLIENT_NO_DAEMON = 4,    /* the shared segment alone */
-        COORD_CLIENT_DAEMON_ONLY = 8,  /* never the segment */
-        COORD_CLIENT_THREAD_OWNED = 16 /* no keeper thread: a hold ends with the thread that took it */
+        COORD_CLIENT_SYSTEM = 1,      /* /run/coordd; the default */
+        COORD_CLIENT_USER = 2,        /* $XDG_RUNTIME_DIR/coordd */
+        COORD_CLIENT_NO_DAEMON = 4,   /* the shared segment alone */
+        COORD_CLIENT_DAEMON_ONLY = 8, /* never the segment */
+        COORD_CLIENT_THREAD_OWNED =
+                        16 /* no keeper thread: a hold ends with the thread that took it */
 };
 
 /* Flags of an acquisition. */
 enum {
-        COORD_SHARED = 1,  /* beside other shared holders */
-        COORD_STRICT = 2,  /* after our death the next holder waits for the whole process to be gone */
+        COORD_SHARED = 1, /* beside other shared holders */
+        COORD_STRICT = 2, /* after our death the next holder waits for the whole process to be gone */
         COORD_DEADLOCK = 4 /* asynchronous waits, and cycles of permits alone, are checked too */
 };
 
@@ -65,8 +66,8 @@ enum {
  */
 struct coord_request {
         size_t size;
-        int kind;                /* COORD_KIND_LOCK or COORD_KIND_SEMAPHORE */
-        int mode;                /* COORD_MODE_EXCLUSIVE or COORD_MODE_SHARED, of a lock */
+        int kind; /* COORD_KIND_LOCK or COORD_KIND_SEMAPHORE */
+        int mode; /* COORD_MODE_EXCLUSIVE or COORD_MODE_SHARED, of a lock */
         const char *name;
         const char *owner;       /* NULL or "process"; "pid:N"; "pid:N+M": both gone; "lease:30s" */
         const char *description; /* shown to everybody, at most 63 bytes are kept; may be NULL */
@@ -78,8 +79,10 @@ struct coord_request {
         int priority;            /* -20 (sooner) to 19; p counts as arriving p * 100 ms later */
 };
 #define COORD_REQUEST_INIT                                                                         \
-        { sizeof(struct coord_request), COORD_KIND_LOCK, COORD_MODE_EXCLUSIVE, NULL, NULL, NULL,   \
-          NULL, 0, COORD_TIMEOUT_INFINITE, 0, 0, 0 }
+        {                                                                                          \
+                sizeof(struct coord_request), COORD_KIND_LOCK, COORD_MODE_EXCLUSIVE, NULL, NULL,   \
+                                NULL, NULL, 0, COORD_TIMEOUT_INFINITE, 0, 0, 0                     \
+        }
 
 /* ---- the client ------------------------------------------------------------------------- */
 
@@ -95,8 +98,11 @@ int coord_client_cancel(coord_client *c);
 
 /* -EINVAL name or flags; -EAGAIN (timeout 0) or -ETIMEDOUT not granted; -EDEADLK a cycle;
  * -ECANCELED; -ECHILD; -EUNATCH nothing to talk to; -EACCES no access; -ENOSPC segment full. */
-int coord_lock_acquire(
-        coord_client *c, const char *name, uint64_t flags, uint64_t timeout_usec, coord_hold **ret);
+int coord_lock_acquire(coord_client *c,
+                const char *name,
+                uint64_t flags,
+                uint64_t timeout_usec,
+                coord_hold **ret);
 int coord_lock_try(coord_client *c, const char *name, uint64_t flags, coord_hold **ret);
 
 /* The fast handle: the name is looked up once. */
@@ -106,21 +112,35 @@ coord_lock *coord_lock_unref(coord_lock *l);
 
 /* capacity 0 takes what is declared (-ENOENT where nothing is); another than the declared one is
  * -ERANGE. permits of 0 or above the capacity are -EINVAL. Permits never nest. */
-int coord_semaphore_acquire(coord_client *c, const char *name, uint32_t capacity, uint32_t permits,
-        uint64_t flags, uint64_t timeout_usec, coord_hold **ret);
-int coord_semaphore_try(coord_client *c, const char *name, uint32_t capacity, uint32_t permits,
-        uint64_t flags, coord_hold **ret);
+int coord_semaphore_acquire(coord_client *c,
+                const char *name,
+                uint32_t capacity,
+                uint32_t permits,
+                uint64_t flags,
+                uint64_t timeout_usec,
+                coord_hold **ret);
+int coord_semaphore_try(coord_client *c,
+                const char *name,
+                uint32_t capacity,
+                uint32_t permits,
+                uint64_t flags,
+                coord_hold **ret);
 /* Declare the capacity of a semaphore, or change it. */
 int coord_semaphore_configure(coord_client *c, const char *name, uint32_t capacity);
 
 /* All or none. wants is a NULL-terminated array of lock:NAME, lock:NAME:shared, sem:NAME:PERMITS and
  * sem:NAME:PERMITS:CAPACITY. The result is a NULL-terminated array in the order of wants, to be
  * freed with coord_holds_free() (which drops each hold that is still in it). */
-int coord_acquire_all(coord_client *c, const char *const *wants, uint64_t flags,
-        uint64_t timeout_usec, coord_hold ***ret);
+int coord_acquire_all(coord_client *c,
+                const char *const *wants,
+                uint64_t flags,
+                uint64_t timeout_usec,
+                coord_hold ***ret);
 /* The same with owner and description of one request for all (its kind, name, permits are unused). */
-int coord_acquire_all_full(coord_client *c, const char *const *wants,
-        const struct coord_request *request, coord_hold ***ret);
+int coord_acquire_all_full(coord_client *c,
+                const char *const *wants,
+                const struct coord_request *request,
+                coord_hold ***ret);
 coord_hold **coord_holds_free(coord_hold **holds);
 
 int coord_acquire_full(coord_client *c, const struct coord_request *request, coord_hold **ret);
@@ -146,7 +166,7 @@ int coord_hold_transfer(coord_hold *h, const char *owner);
  * coord_client_process() if the client's descriptor was asked for or an event loop is attached, else
  * from a thread of the library. NULL takes it back. */
 int coord_hold_set_lost_callback(
-        coord_hold *h, void (*cb)(coord_hold *h, void *userdata), void *userdata);
+                coord_hold *h, void (*cb)(coord_hold *h, void *userdata), void *userdata);
 /* End the hold; the object stays until its last unref. -ESTALE: it had been lost, or was released
  * already. A hold acquired n times by one thread needs n releases. */
 int coord_hold_release(coord_hold *h);
@@ -174,8 +194,11 @@ typedef void (*coord_acquired_t)(coord_slot *slot, int result, coord_hold *hold,
 /* The callback comes from coord_client_process(), exactly once unless the slot was dropped before. A
  * wait keeps its client alive. ret_slot may be NULL: it then ends with its outcome only, of which
  * coord_client_cancel() is one. */
-int coord_acquire_async(coord_client *c, coord_slot **ret_slot, const struct coord_request *request,
-        coord_acquired_t cb, void *userdata);
+int coord_acquire_async(coord_client *c,
+                coord_slot **ret_slot,
+                const struct coord_request *request,
+                coord_acquired_t cb,
+                void *userdata);
 coord_slot *coord_slot_unref(coord_slot *s); /* cancels */
 
 int coord_client_get_fd(coord_client *c);     /* readable when coord_client_process() has work */
@@ -200,8 +223,8 @@ struct coord_party {
         int mode;                /* COORD_MODE_… */
         uint32_t permits;        /* of a semaphore, else 1 */
         int priority;
-        int reserved;            /* gathered for a request that still waits: taken, no token yet */
-        uint64_t since_usec;     /* CLOCK_REALTIME: granted, or began to wait */
+        int reserved;        /* gathered for a request that still waits: taken, no token yet */
+        uint64_t since_usec; /* CLOCK_REALTIME: granted, or began to wait */
 };
 
 struct coord_entry {

@@ -23,29 +23,27 @@ static int open_error(const Place *place, int r, char *message) {
 
         if (r == -EACCES || r == -EPERM) {
                 if (place->system)
-                        (void) snprintf(message,
-                                SEGMENT_MESSAGE_MAX,
-                                "no access to %s/segment: become a member of the group '%s' (as root: "
-                                "usermod -aG %s USER, then log in anew), or use the user scope (--user)",
-                                dir,
-                                place->group,
-                                place->group);
+                        (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                        "no access to %s/segment: become a member of the group "
+                                        "'%s' (as root: "
+                                        "usermod -aG %s USER, then log in anew), or use the user "
+                                        "scope (--user)",
+                                        dir, place->group, place->group);
                 else
-                        (void) snprintf(message,
-                                SEGMENT_MESSAGE_MAX,
-                                "no access to %s/segment: it belongs to another user",
-                                dir);
+                        (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                        "no access to %s/segment: it belongs to another user", dir);
                 return -EACCES;
         }
-        (void) snprintf(
-                message, SEGMENT_MESSAGE_MAX, "can't open %s/segment: %s", dir, strerror(-r));
+        (void) snprintf(message, SEGMENT_MESSAGE_MAX, "can't open %s/segment: %s", dir,
+                        strerror(-r));
         return r;
 }
 
 static int message_prefix(const Place *place, int r, char *message) {
         char text[SEGMENT_MESSAGE_MAX];
 
-        (void) snprintf(text, sizeof(text), "can't use %.200s/segment: %.290s", place->runtime_dir, message);
+        (void) snprintf(text, sizeof(text), "can't use %.200s/segment: %.290s", place->runtime_dir,
+                        message);
         strcpy(message, text);
         return r;
 }
@@ -98,9 +96,9 @@ static int segment_replace(int dir_fd, const Place *place, char *message) {
 }
 
 static int segment_make(int dir_fd, const Place *place, char *message) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-        _cleanup_(closep) int lock_fd = openat(
-                dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, place->system ? 0660 : 0600);
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        _cleanup_(closep) int lock_fd = openat(dir_fd, "lock",
+                        O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, place->system ? 0660 : 0600);
         int r;
 
         if (lock_fd < 0)
@@ -113,12 +111,12 @@ static int segment_make(int dir_fd, const Place *place, char *message) {
                         return -errno;
                 if (faccessat(dir_fd, "segment", F_OK, 0) >= 0)
                         return 0; /* made meanwhile: its users are the ones who hold the lock */
-                (void) snprintf(message,
-                        SEGMENT_MESSAGE_MAX,
-                        "%s/segment was deleted while programs were using it; they go on among "
-                        "themselves. End them (fuser -v %s shows who they are), then try again",
-                        place->runtime_dir,
-                        place->runtime_dir);
+                (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                "%s/segment was deleted while programs were using it; they go on "
+                                "among "
+                                "themselves. End them (fuser -v %s shows who they are), then try "
+                                "again",
+                                place->runtime_dir, place->runtime_dir);
                 return -EUNATCH;
         }
         r = segment_replace(dir_fd, place, message);
@@ -130,7 +128,7 @@ static bool same_file(int dir_fd, int fd) {
         struct stat a, b;
 
         return fstat(fd, &a) >= 0 && fstatat(dir_fd, "segment", &b, AT_SYMLINK_NOFOLLOW) >= 0 &&
-                a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+               a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
 static int segment_join(int dir_fd, const Place *place, int *ret_fd, Header *h, char *message) {
@@ -157,34 +155,27 @@ static int segment_join(int dir_fd, const Place *place, int *ret_fd, Header *h, 
                 if (r < 0)
                         return r;
         }
-        (void) snprintf(
-                message, SEGMENT_MESSAGE_MAX, "%s/segment comes and goes", place->runtime_dir);
+        (void) snprintf(message, SEGMENT_MESSAGE_MAX, "%s/segment comes and goes",
+                        place->runtime_dir);
         return -EUNATCH;
 }
 
 static int segment_map(Segment *s, const Header *h) {
         size_t size = h->size;
-        uint8_t *base = mmap(NULL,
-                2 * size,
-                PROT_NONE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                -1,
-                0);
+        uint8_t *base = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                        -1, 0);
 
         if (base == MAP_FAILED)
                 return -errno;
         s->base = base;
         s->size = size;
         s->distance = size;
-        if (mmap(base,
-                    size,
-                    PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-                    -1,
-                    0) == MAP_FAILED ||
-                mmap(base + size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, s->fd, 0) ==
-                        MAP_FAILED ||
-                madvise(base, 2 * size, MADV_DONTFORK) < 0)
+        if (mmap(base, size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+                            0) == MAP_FAILED ||
+                        mmap(base + size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                                        s->fd, 0) == MAP_FAILED ||
+                        madvise(base, 2 * size, MADV_DONTFORK) < 0)
                 return -errno;
         s->header = (Header *) (base + size);
         s->buckets = (Word *) (base + size + h->off_buckets);
@@ -240,11 +231,8 @@ int segment_attach(const Place *place, bool thread_owned, Segment **ret, char *m
                 r = segment_map(s, &h);
         if (r < 0) {
                 if (!message[0])
-                        (void) snprintf(message,
-                                SEGMENT_MESSAGE_MAX,
-                                "can't use %s: %s",
-                                s->path,
-                                strerror(-r));
+                        (void) snprintf(message, SEGMENT_MESSAGE_MAX, "can't use %s: %s", s->path,
+                                        strerror(-r));
                 return r;
         }
         *ret = TAKE_PTR(s);

@@ -39,7 +39,9 @@ static void boot_id_read(uint8_t ret[16]) {
         if (fd < 0 || read(fd, text, sizeof(text) - 1) < 36)
                 return;
         for (const char *p = text; *p && n < 32; p++) {
-                int d = *p >= '0' && *p <= '9' ? *p - '0' : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
+                int d = *p >= '0' && *p <= '9'   ? *p - '0'
+                        : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10
+                                                 : -1;
 
                 if (d >= 0) {
                         ret[n / 2] |= (uint8_t) (d << (n % 2 ? 0 : 4));
@@ -49,7 +51,7 @@ static void boot_id_read(uint8_t ret[16]) {
 }
 
 uint64_t header_check(const Header *h) {
-        static const uint64_t key[2] = { UINT64_C(0x636f6f7264640001), UINT64_C(0x7365676d656e7400) };
+        static const uint64_t key[2] = {UINT64_C(0x636f6f7264640001), UINT64_C(0x7365676d656e7400)};
         uint64_t words[offsetof(Header, check) / sizeof(uint64_t)];
 
         memcpy(words, h, sizeof(words));
@@ -94,7 +96,7 @@ static void header_init(Header *h, const Place *place, uint64_t epoch) {
 }
 
 int segment_verify(const Header *h, size_t size, char *message) {
-        Header want = { 0 };
+        Header want = {0};
         uint8_t boot[16];
 
 #define REFUSE(...)                                                                                \
@@ -105,23 +107,25 @@ int segment_verify(const Header *h, size_t size, char *message) {
         if (size < SEG_PAGE || memcmp(h->magic, SEG_MAGIC, sizeof(h->magic)) != 0)
                 REFUSE("it is not a segment of coordd; move the file away and try again");
         if (h->layout != SEG_LAYOUT)
-                REFUSE("it has layout %u, this program knows layout %u; use programs of one version, "
+                REFUSE("it has layout %u, this program knows layout %u; use programs of one "
+                       "version, "
                        "or end all its users and remove it",
-                        h->layout,
-                        SEG_LAYOUT);
+                                h->layout, SEG_LAYOUT);
         if (h->check != header_check(h) || h->n_slots == 0 || h->n_slots > NAMES_MAX ||
-                h->n_cells == 0 || h->n_cells > PRED_INDEX || h->n_extents > NAMES_MAX ||
-                h->n_records > NAMES_MAX)
+                        h->n_cells == 0 || h->n_cells > PRED_INDEX || h->n_extents > NAMES_MAX ||
+                        h->n_records > NAMES_MAX)
                 REFUSE("its header is damaged; end all its users, remove the file and try again");
-        header_layout(&want,
-                &(Geometry) { h->n_slots, h->n_cells, h->n_extents, h->n_records });
+        header_layout(&want, &(Geometry){h->n_slots, h->n_cells, h->n_extents, h->n_records});
         if (want.size != h->size || want.n_buckets != h->n_buckets || size < h->size)
-                REFUSE("it is truncated or damaged; end all its users, remove the file and try again");
+                REFUSE("it is truncated or damaged; end all its users, remove the file and try "
+                       "again");
         if (h->pid_ns != namespace_inode("/proc/self/ns/pid"))
-                REFUSE("it belongs to another pid namespace, where process ids mean other processes; "
+                REFUSE("it belongs to another pid namespace, where process ids mean other "
+                       "processes; "
                        "use a runtime directory of your own or talk to coordd");
         if (h->time_ns != namespace_inode("/proc/self/ns/time"))
-                REFUSE("it belongs to another time namespace; use a runtime directory of your own or "
+                REFUSE("it belongs to another time namespace; use a runtime directory of your own "
+                       "or "
                        "talk to coordd");
         boot_id_read(boot);
         if (memcmp(boot, h->boot_id, sizeof(boot)) != 0)
@@ -143,12 +147,12 @@ static uint64_t epoch_read(int dir_fd) {
 
 static int epoch_write(int dir_fd, uint64_t epoch) {
         _cleanup_(closep) int fd =
-                openat(dir_fd, "epoch.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+                        openat(dir_fd, "epoch.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
         if (fd < 0)
                 return -errno;
         if (dprintf(fd, "%llu\n", (unsigned long long) epoch) < 0 || fsync(fd) < 0 ||
-                renameat(dir_fd, "epoch.new", dir_fd, "epoch") < 0 || fsync(dir_fd) < 0) {
+                        renameat(dir_fd, "epoch.new", dir_fd, "epoch") < 0 || fsync(dir_fd) < 0) {
                 int r = -errno;
 
                 (void) unlinkat(dir_fd, "epoch.new", 0);
@@ -168,7 +172,7 @@ static int directories_make(const char *path, mode_t mode) {
                 if (*p == '/') {
                         *p = '\0';
                         if (mkdir(part, mode) < 0 && errno != EEXIST && errno != EROFS &&
-                                errno != EACCES)
+                                        errno != EACCES)
                                 return -errno;
                         *p = '/';
                 }
@@ -194,7 +198,7 @@ static uint64_t epoch_next(const Place *place, uint64_t old_epoch) {
 /* ---- the file ---- */
 
 static int segment_fill(int fd, const Place *place, uint64_t old_epoch) {
-        Header h = { 0 };
+        Header h = {0};
         gid_t gid = (gid_t) -1;
         int r;
 
@@ -252,16 +256,12 @@ int segment_create(int dir_fd, const Place *place, uint64_t old_epoch, char *mes
         } else
                 r = create_by_rename(dir_fd, place, old_epoch);
         if (r == -ENOSPC || r == -EDQUOT)
-                (void) snprintf(message,
-                        SEGMENT_MESSAGE_MAX,
-                        "no room for the segment in %s; free some space there",
-                        place->runtime_dir);
+                (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                "no room for the segment in %s; free some space there",
+                                place->runtime_dir);
         else if (r < 0 && r != -EEXIST)
-                (void) snprintf(message,
-                        SEGMENT_MESSAGE_MAX,
-                        "can't create the segment in %s: %s",
-                        place->runtime_dir,
-                        strerror(-r));
+                (void) snprintf(message, SEGMENT_MESSAGE_MAX, "can't create the segment in %s: %s",
+                                place->runtime_dir, strerror(-r));
         return r;
 }
 
@@ -274,23 +274,20 @@ int runtime_directory_open(const Place *place, char *message) {
         fd = r < 0 ? r : open(place->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0) {
                 r = r < 0 ? r : -errno;
-                (void) snprintf(message,
-                        SEGMENT_MESSAGE_MAX,
-                        "can't use the runtime directory %s: %s%s",
-                        place->runtime_dir,
-                        strerror(-r),
-                        place->system && (r == -EACCES || r == -EPERM)
-                                ? "; let an administrator create it, use --user, or start coordd"
-                                : "");
+                (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                "can't use the runtime directory %s: %s%s", place->runtime_dir,
+                                strerror(-r),
+                                place->system && (r == -EACCES || r == -EPERM)
+                                                ? "; let an administrator create it, use --user, "
+                                                  "or start coordd"
+                                                : "");
                 return r;
         }
         /* In a directory that anybody may write (/dev/shm) the name may be somebody else's trap. */
         if (place->shared_parent && (fstat(fd, &st) < 0 || st.st_uid != geteuid())) {
-                (void) snprintf(message,
-                        SEGMENT_MESSAGE_MAX,
-                        "the runtime directory %s belongs to another user (uid %u)",
-                        place->runtime_dir,
-                        (unsigned) st.st_uid);
+                (void) snprintf(message, SEGMENT_MESSAGE_MAX,
+                                "the runtime directory %s belongs to another user (uid %u)",
+                                place->runtime_dir, (unsigned) st.st_uid);
                 safe_close(fd);
                 return -EACCES;
         }

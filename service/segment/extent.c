@@ -15,9 +15,8 @@ static uint32_t extent_new(Segment *s, const Slot *slot) {
         for (uint32_t i = 0; i < s->n_extents; i++) {
                 uint32_t at = (hint + i) % s->n_extents, zero = 0;
 
-                if (at == 0 ||
-                        !atomic_compare_exchange_strong(
-                                &s->extents[at].slot, &zero, slot_index(s, slot) + 1))
+                if (at == 0 || !atomic_compare_exchange_strong(&s->extents[at].slot, &zero,
+                                               slot_index(s, slot) + 1))
                         continue;
                 atomic_store(&s->header->extent_hint, at + 1);
                 atomic_store(&s->extents[at].next, 0);

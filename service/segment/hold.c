@@ -53,8 +53,8 @@ static void word_to_record(Segment *s, Entry *e, uint64_t info) {
         uint32_t v = atomic_load(&e->word);
 
         while (word_tid(v) != 0 &&
-                !atomic_compare_exchange_weak(
-                        &e->word, &v, WORD_SENTINEL | (uint32_t) info | (v & WORD_WAITERS)))
+                        !atomic_compare_exchange_weak(&e->word, &v,
+                                        WORD_SENTINEL | (uint32_t) info | (v & WORD_WAITERS)))
                 ;
         STEP(RECORD_STANDS);
         if (v & WORD_WAITERS)
@@ -79,7 +79,8 @@ void hold_grant(Wait *w) {
                 g->fence = atomic_fetch_add(&w->slot->counter, 1) + 1;
         for (Entry *e = w->first; e; e = GRANT_NEXT(w->s, g, e)) {
                 node_of(w->s, e)->mate &= ~NODE_GATHERED;
-                entry_grant(e, g->fence, now, w->record ? w->record : w->info, w->strict && !w->reserve);
+                entry_grant(e, g->fence, now, w->record ? w->record : w->info,
+                                w->strict && !w->reserve);
         }
         STEP(FENCE_GIVEN);
         if (w->record) {
@@ -119,7 +120,7 @@ static void entry_free(Segment *s, Entry *e, uint32_t died, bool wake) {
         /* WAITERS stays: only the head of the queue takes a word that has it, and wakes are not lost
          * to somebody who passes by between this and the wake. */
         while (word_tid(v) != 0 &&
-                !atomic_compare_exchange_weak(&e->word, &v, (v & WORD_WAITERS) | died))
+                        !atomic_compare_exchange_weak(&e->word, &v, (v & WORD_WAITERS) | died))
                 ;
         STEP(RELEASE_STORED);
         if (v & WORD_WAITERS && wake)
@@ -157,8 +158,8 @@ static bool fence_take(Entry *e, uint64_t fence, uint64_t value) {
                 return true;
         /* Somebody began to end it by force, and died over it. */
         return seen & FENCE_CLAIM && (uint32_t) seen != 0 &&
-                !word_owner_exists((uint32_t) seen & WORD_TID) &&
-                atomic_compare_exchange_strong(&e->fence, &seen, value);
+               !word_owner_exists((uint32_t) seen & WORD_TID) &&
+               atomic_compare_exchange_strong(&e->fence, &seen, value);
 }
 
 int hold_release(Segment *s, Grant *g) {
@@ -208,7 +209,8 @@ static void bell_of_process(Segment *s, uint64_t info) {
         if (!r)
                 return;
         if (atomic_load(&r->kind) == RECORD_PROCESS)
-                maker = record_of(s, atomic_load(&r->maker)) ? record_of(s, atomic_load(&r->maker)) : r;
+                maker = record_of(s, atomic_load(&r->maker)) ? record_of(s, atomic_load(&r->maker))
+                                                             : r;
         else
                 maker = record_of(s, atomic_load(&r->maker));
         if (!maker)
@@ -286,10 +288,11 @@ int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info) {
         atomic_store(&r->slot, slot_index(s, slot) + 1);
         STEP(RECORD_WRITTEN);
         /* A stopped process may keep the queue lock; then the word's change must do. */
-        locked = structure_lock(s, &slot->qlock, usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC)) >= 0;
+        locked = structure_lock(s, &slot->qlock,
+                                 usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC)) >= 0;
         for (Entry *e = &slot->gate; e;
-                e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                     : entry_next(s, &walk)) {
+                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
+                                             : entry_next(s, &walk)) {
                 if (atomic_load(&e->fence) != fence || word_tid(atomic_load(&e->word)) == 0)
                         continue;
                 atomic_store(&e->info, info);

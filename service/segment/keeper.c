@@ -69,7 +69,7 @@ static void *keeper_main(void *arg) {
         atomic_store(&k->ready, 1);
         word_wake_private(&k->ready, 1);
         while (atomic_load(&k->quit) == 0)
-                (void) word_sleep(&(WordSleep) { &k->quit, 0, true }, 1, USEC_INFINITE);
+                (void) word_sleep(&(WordSleep){&k->quit, 0, true}, 1, USEC_INFINITE);
         return NULL;
 }
 
@@ -90,7 +90,7 @@ static int keeper_run(Keeper *k) {
         if (r != 0)
                 return -r;
         while (atomic_load(&k->ready) == 0)
-                (void) word_sleep(&(WordSleep) { &k->ready, 0, true }, 1, USEC_INFINITE);
+                (void) word_sleep(&(WordSleep){&k->ready, 0, true}, 1, USEC_INFINITE);
         if (k->tid == 0) {
                 (void) pthread_join(k->thread, NULL);
                 return -ENOSYS;
@@ -224,7 +224,7 @@ static Keeper *thread_keeper_for(Segment *s, const Word *word, Node *n) {
 
         lite_lock(&s->lock);
         if (old != 0 && word_tid(atomic_load(word)) == s->keepers[old - 1]->tid &&
-                word_owner_exists(s->keepers[old - 1]->tid))
+                        word_owner_exists(s->keepers[old - 1]->tid))
                 goto out; /* another thread of ours has it */
         k = thread_keeper(s, true);
         if (!k || !thread_enlist(k)) {

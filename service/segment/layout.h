@@ -69,7 +69,7 @@ typedef struct Slot {
         Word kind; /* 0: free slot */
         Word next; /* in its hash chain, index + 1 */
         Word64 hash;
-        Word extents; /* how many */
+        Word extents;  /* how many */
         Word upgrader; /* cell that waits to make a shared hold exclusive */
         Word name_len;
         uint32_t pad0;
@@ -81,8 +81,8 @@ typedef struct Slot {
 #define EXTENT_ENTRIES 15u
 
 typedef struct Extent {
-        Word slot; /* index + 1 of the slot it belongs to, 0: free */
-        Word next; /* index of the next extent */
+        Word slot;   /* index + 1 of the slot it belongs to, 0: free */
+        Word next;   /* index of the next extent */
         Word number; /* its place in the slot's row */
         uint32_t pad[5];
         Entry entries[EXTENT_ENTRIES];
@@ -91,7 +91,7 @@ typedef struct Extent {
 enum {
         CELL_SHARED = 1u << 0,
         CELL_UPGRADE = 1u << 1,
-        CELL_ASKED = 1u << 3, /* somebody waits for Cell.seen to change */
+        CELL_ASKED = 1u << 3,   /* somebody waits for Cell.seen to change */
         CELL_GRANTED = 1u << 2, /* its owner holds the lock and keeps the cell until the release */
 };
 
@@ -145,8 +145,8 @@ typedef struct Record {
         Word64 deadline; /* of a lease: CLOCK_BOOTTIME microseconds; 0: judged over */
         Ident who[2];
         Word uid;
-        Word bell;          /* rises when a hold of this process was taken from it */
-        Word64 maker;       /* record of the process that asked for the hold, as Entry.info */
+        Word bell;    /* rises when a hold of this process was taken from it */
+        Word64 maker; /* record of the process that asked for the hold, as Entry.info */
         Word64 command[2];
         Word64 description[8];
         Word64 invocation[2];

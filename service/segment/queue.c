@@ -58,7 +58,8 @@ static void poke_cell(Cell *c) {
 void gate_open(Slot *slot) {
         uint32_t v = atomic_load(&slot->gate.word);
 
-        while (v & WORD_WAITERS && !atomic_compare_exchange_weak(&slot->gate.word, &v, v & ~WORD_WAITERS))
+        while (v & WORD_WAITERS &&
+                        !atomic_compare_exchange_weak(&slot->gate.word, &v, v & ~WORD_WAITERS))
                 ;
 }
 
@@ -90,8 +91,10 @@ static uint32_t cell_find(Segment *s, uint32_t mark) {
         for (uint32_t i = 0; i < s->n_cells; i++) {
                 uint32_t at = (hint + i) % s->n_cells, zero = 0;
 
-                if (at == 0 || atomic_load_explicit(&s->cells[at].slot, memory_order_relaxed) != 0 ||
-                        !atomic_compare_exchange_strong(&s->cells[at].slot, &zero, mark))
+                if (at == 0 ||
+                                atomic_load_explicit(&s->cells[at].slot, memory_order_relaxed) !=
+                                                0 ||
+                                !atomic_compare_exchange_strong(&s->cells[at].slot, &zero, mark))
                         continue;
                 atomic_store(&s->header->cell_hint, at + 1);
                 return at;
@@ -119,7 +122,7 @@ static bool cell_is_lost(const Cell *c, uint32_t mark) {
         uint64_t since = atomic_load(&c->since);
 
         return atomic_load(&c->slot) == mark && !cell_is_live(c) &&
-                !(since & CELL_SKIPPER && word_owner_exists((uint32_t) since & WORD_TID));
+               !(since & CELL_SKIPPER && word_owner_exists((uint32_t) since & WORD_TID));
 }
 
 /* Cells of a slot that no chain reaches: their makers died at a bad moment. */
@@ -144,7 +147,7 @@ static uint32_t cells_collect(Segment *s, Slot *mine) {
                 Slot *slot = &s->slots[i];
 
                 if (atomic_load(&slot->kind) == 0 ||
-                        (slot != mine && !structure_trylock_second(s, &slot->qlock)))
+                                (slot != mine && !structure_trylock_second(s, &slot->qlock)))
                         continue;
                 queue_trim(s, slot);
                 freed += queue_collect(s, slot);
@@ -216,7 +219,7 @@ typedef struct Position {
 /* false: the chain changed while we looked. */
 static bool queue_position(Wait *w, uint64_t arrival, Position *ret) {
         Segment *s = w->s;
-        Position p = { .before = atomic_load(&w->slot->tail) };
+        Position p = {.before = atomic_load(&w->slot->tail)};
 
         for (uint32_t steps = 0; steps < s->n_cells && p.before != 0; steps++) {
                 Cell *c = cell_at(s, w->slot, p.before);
@@ -252,9 +255,8 @@ static bool queue_insert(Wait *w, const Position *p) {
         (void) atomic_fetch_or(&after->flags, CELL_ASKED);
         w->ack_gen = atomic_load(&after->gen);
         w->ack_version = pred_version(p->after_pred) + 1;
-        if (!atomic_compare_exchange_strong(&after->pred,
-                    &(uint64_t) { p->after_pred },
-                    pred_make(w->ack_version, w->cell)))
+        if (!atomic_compare_exchange_strong(&after->pred, &(uint64_t){p->after_pred},
+                            pred_make(w->ack_version, w->cell)))
                 return false;
         STEP(INSERTED);
         w->ack_cell = p->after;
@@ -295,7 +297,8 @@ int queue_enter(Wait *w) {
 bool queue_upgrader_waits(Segment *s, Slot *slot) {
         Cell *c = cell_at(s, slot, atomic_load(&slot->upgrader));
 
-        return c && cell_is_live(c) && (atomic_load(&c->flags) & (CELL_UPGRADE | CELL_GRANTED)) == CELL_UPGRADE;
+        return c && cell_is_live(c) &&
+               (atomic_load(&c->flags) & (CELL_UPGRADE | CELL_GRANTED)) == CELL_UPGRADE;
 }
 
 void queue_poke_head(Segment *s, Slot *slot) {
@@ -370,7 +373,8 @@ int queue_predecessor(Wait *w, Cell **ret, uint32_t *ret_own) {
                         return 0;
                 c = cell_at(w->s, w->slot, p);
                 if (!c) { /* damage */
-                        (void) atomic_compare_exchange_strong(&mine->pred, &pred, pred & ~PRED_INDEX);
+                        (void) atomic_compare_exchange_strong(
+                                        &mine->pred, &pred, pred & ~PRED_INDEX);
                         continue;
                 }
                 v = atomic_load(&c->own);
@@ -382,7 +386,8 @@ int queue_predecessor(Wait *w, Cell **ret, uint32_t *ret_own) {
                         (void) atomic_compare_exchange_strong(&c->own, &v, WORD_DIED);
                         continue;
                 }
-                if (!(v & WORD_WAITERS) && !atomic_compare_exchange_strong(&c->own, &v, v | WORD_WAITERS))
+                if (!(v & WORD_WAITERS) &&
+                                !atomic_compare_exchange_strong(&c->own, &v, v | WORD_WAITERS))
                         continue;
                 *ret = c;
                 *ret_own = v | WORD_WAITERS;
@@ -398,7 +403,7 @@ bool queue_fix(Wait *w) {
         if (pred & PRED_FIXED)
                 return true;
         if (pred_index(pred) != 0 ||
-                !atomic_compare_exchange_strong(&c->pred, &pred, pred | PRED_FIXED))
+                        !atomic_compare_exchange_strong(&c->pred, &pred, pred | PRED_FIXED))
                 return false; /* somebody was put before us */
         STEP(FIXED);
         return true;

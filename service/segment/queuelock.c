@@ -35,11 +35,12 @@ static int structure_wait(Keeper *k, Word *word, uint64_t deadline) {
                         v = atomic_load(word);
                         continue;
                 }
-                if (!(v & WORD_WAITERS) && !atomic_compare_exchange_strong(word, &v, v | WORD_WAITERS))
+                if (!(v & WORD_WAITERS) &&
+                                !atomic_compare_exchange_strong(word, &v, v | WORD_WAITERS))
                         continue;
                 STEP(QLOCK_WAIT);
-                if (word_sleep(&(WordSleep) { word, v | WORD_WAITERS, false }, 1, deadline) ==
-                        -ETIMEDOUT)
+                if (word_sleep(&(WordSleep){word, v | WORD_WAITERS, false}, 1, deadline) ==
+                                -ETIMEDOUT)
                         return -ETIMEDOUT;
                 STEP(QLOCK_WOKEN);
                 v = atomic_load(word);

@@ -20,7 +20,7 @@
 #define PIDFS_MAGIC 0x50494446
 
 void text_store(Word64 *words, size_t n, const char *text) {
-        uint64_t copy[16] = { 0 };
+        uint64_t copy[16] = {0};
 
         (void) snprintf((char *) copy, n * sizeof(uint64_t), "%s", text ? text : "");
         for (size_t i = 0; i < n; i++)
@@ -86,7 +86,7 @@ int ident_read(uint32_t pid, Ident *ret) {
         atomic_store(&ret->inode, fd >= 0 ? pidfd_inode(fd) : 0);
         atomic_store(&ret->start, start_time(pid));
         /* It may have ended, and its id be another's, between the two looks. */
-        if (fd >= 0 && poll(&(struct pollfd) { .fd = fd, .events = POLLIN }, 1, 0) > 0)
+        if (fd >= 0 && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0)
                 return -ESRCH;
         return 0;
 }
@@ -122,7 +122,7 @@ int ident_gone(const Ident *ident) {
                 return 1;
         if (fd < 0) /* no descriptor to be had: ask in a way that needs none */
                 return !word_owner_exists((uint32_t) atomic_load(&ident->pid));
-        return poll(&(struct pollfd) { .fd = fd, .events = POLLIN }, 1, 0) > 0;
+        return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0;
 }
 
 /* ---- records ---- */
@@ -131,7 +131,8 @@ static bool record_is_stale(Segment *s, Record *r) {
         uint32_t kind = atomic_load(&r->kind), slot, me = (uint32_t) (r - s->records);
         EntryWalk w;
 
-        if (word_tid(atomic_load(&r->own)) != 0 && word_owner_exists(word_tid(atomic_load(&r->own))))
+        if (word_tid(atomic_load(&r->own)) != 0 &&
+                        word_owner_exists(word_tid(atomic_load(&r->own))))
                 return false;
         if (kind == RECORD_PROCESS)
                 return ident_gone(&r->who[0]);
@@ -140,10 +141,10 @@ static bool record_is_stale(Segment *s, Record *r) {
         if (slot == 0 || slot > s->n_slots)
                 return true;
         if (atomic_load(&s->slots[slot - 1].gate.word) & WORD_SENTINEL &&
-                word_record(word_tid(atomic_load(&s->slots[slot - 1].gate.word))) == me)
+                        word_record(word_tid(atomic_load(&s->slots[slot - 1].gate.word))) == me)
                 return false;
         for (Entry *e = entry_first(s, &s->slots[slot - 1], SEG_PERMITS_MAX, &w); e;
-                e = entry_next(s, &w)) {
+                        e = entry_next(s, &w)) {
                 uint32_t v = word_tid(atomic_load(&e->word));
 
                 if (word_is_sentinel(v) && word_record(v) == me)
@@ -246,7 +247,8 @@ int record_new_owner(Segment *s, const Owner *owner, const char *description, ui
                 return r;
         }
         if (owner->kind == RECORD_LEASE)
-                atomic_store(&rec->deadline, usec_add(clock_usec(CLOCK_BOOTTIME), owner->lease_usec));
+                atomic_store(&rec->deadline,
+                                usec_add(clock_usec(CLOCK_BOOTTIME), owner->lease_usec));
         /* Of a lease it only tells who asked for it. */
         if (owner->kind != RECORD_PID)
                 (void) ident_read((uint32_t) getpid(), &rec->who[0]);
@@ -289,7 +291,7 @@ int record_judge(Record *r) {
         case RECORD_PROCESS:
         case RECORD_PID:
                 return ident_gone(&r->who[0]) &&
-                        (atomic_load(&r->who[1].pid) == 0 || ident_gone(&r->who[1]));
+                       (atomic_load(&r->who[1].pid) == 0 || ident_gone(&r->who[1]));
         case RECORD_LEASE:
                 return lease_is_over(r);
         case RECORD_FD:
@@ -315,7 +317,7 @@ int record_renew(Segment *s, Record *r, uint64_t lease_usec) {
         } while (!atomic_compare_exchange_strong(&r->deadline, &old, end));
         /* Later is noticed when the timer for the old end fires; sooner has to be told. */
         if (end < old && slot != 0 && slot <= s->n_slots &&
-                structure_lock(s, &s->slots[slot - 1].qlock, USEC_INFINITE) >= 0) {
+                        structure_lock(s, &s->slots[slot - 1].qlock, USEC_INFINITE) >= 0) {
                 queue_poke_head(s, &s->slots[slot - 1]);
                 structure_unlock(s, &s->slots[slot - 1].qlock);
         }

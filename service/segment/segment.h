@@ -62,7 +62,7 @@ struct Segment {
         Record *records;
         uint32_t n_buckets, n_slots, n_cells, n_extents, n_records;
         size_t size;
-        uint8_t *base;     /* of shadow and segment, one reservation */
+        uint8_t *base;      /* of shadow and segment, one reservation */
         uintptr_t distance; /* from a node to its word */
 
         Lite lock; /* of what follows */
@@ -71,8 +71,8 @@ struct Segment {
         Word room;          /* first keeper with room in its list */
         Keeper *structural; /* owns queue locks and the table lock */
         Word has_structural;
-        Word64 info;        /* record of this process, as Entry.info */
-        Lite record_lock;   /* one thread at a time claims a record */
+        Word64 info;             /* record of this process, as Entry.info */
+        Lite record_lock;        /* one thread at a time claims a record */
         struct Watcher *watcher; /* thread that sleeps on pidfds and timers */
 
         uint64_t serial; /* no two attachments of a process have the same */
@@ -91,8 +91,8 @@ typedef struct Place {
         const char *state_dir;
         bool system;
         bool shared_parent; /* runtime_dir lies where anybody may make one */
-        const char *group; /* of the system scope */
-        Geometry geometry; /* zero: default; counts only for whoever creates */
+        const char *group;  /* of the system scope */
+        Geometry geometry;  /* zero: default; counts only for whoever creates */
 } Place;
 
 /* What a request wants and, later, what was granted. */
@@ -153,11 +153,11 @@ static inline void mate_set(const Segment *s, const Entry *e, const Entry *mate)
 
 /* Private memory of this process beside a slot, zeroed at first. */
 typedef struct SlotLocal {
-        _Atomic(Entry *) hint;   /* last reader or permit word that was ours, */
-        Word hint_gen;           /* in that life of the slot, */
-        Word hint_index;         /* and its place in the row */
-        Word64 thread;           /* for the library: who holds it exclusively, */
-        _Atomic(void *) hold;    /* and with what */
+        _Atomic(Entry *) hint; /* last reader or permit word that was ours, */
+        Word hint_gen;         /* in that life of the slot, */
+        Word hint_index;       /* and its place in the row */
+        Word64 thread;         /* for the library: who holds it exclusively, */
+        _Atomic(void *) hold;  /* and with what */
 } SlotLocal;
 
 static inline SlotLocal *local_of(const Segment *s, const Slot *slot) {
@@ -246,13 +246,14 @@ Entry *entry_next(Segment *s, EntryWalk *w);
 static inline uint32_t slot_entries(const Segment *s, const Slot *slot) {
         uint32_t n = atomic_load(&slot->extents);
 
-        return MIN_OF(n, MIN_OF(s->n_extents, SEG_PERMITS_MAX / EXTENT_ENTRIES + 1)) * EXTENT_ENTRIES;
+        return MIN_OF(n, MIN_OF(s->n_extents, SEG_PERMITS_MAX / EXTENT_ENTRIES + 1)) *
+               EXTENT_ENTRIES;
 }
 
 /* ---- record.c ---- */
 
 typedef struct Owner {
-        uint32_t kind;    /* RECORD_PROCESS, RECORD_PID, RECORD_LEASE */
+        uint32_t kind; /* RECORD_PROCESS, RECORD_PID, RECORD_LEASE */
         uint32_t pids[2];
         uint64_t lease_usec;
 } Owner;
@@ -306,8 +307,8 @@ void watcher_stop(Segment *s);
 typedef struct Wait {
         Segment *s;
         Slot *slot;
-        Grant *grant; /* where the outcome goes */
-        Grant *own;   /* our shared hold that shall become exclusive, else NULL */
+        Grant *grant;    /* where the outcome goes */
+        Grant *own;      /* our shared hold that shall become exclusive, else NULL */
         uint64_t info;   /* record that tells whose hold it is */
         uint64_t record; /* record that the hold shall stand on, 0: on this process */
         uint64_t delay_usec, max_hold_usec;
@@ -318,7 +319,7 @@ typedef struct Wait {
         bool reserve; /* gathered for a request of several: no fence yet */
 
         uint64_t began; /* CLOCK_MONOTONIC */
-        bool locked; /* the queue lock is ours at the moment */
+        bool locked;    /* the queue lock is ours at the moment */
         bool abandoned;
         uint32_t cell, cell_gen;
         uint32_t got; /* entries gathered, from first by mate_of() */
@@ -410,7 +411,7 @@ void bell_ring(Segment *s, Slot *slot);
 
 /* The fast path of an exclusive lock, for callers that know the slot: NULL when it is not to be had so. */
 static inline bool lock_fast(
-        Segment *s, Slot *slot, uint32_t gen, uint32_t flags, uint64_t now, Grant *g) {
+                Segment *s, Slot *slot, uint32_t gen, uint32_t flags, uint64_t now, Grant *g) {
         Node *n = node_of(s, &slot->gate);
         uint32_t k = atomic_load_explicit(&n->keeper, memory_order_acquire), v = 0, tid;
         uint64_t fence;
@@ -419,7 +420,7 @@ static inline bool lock_fast(
                 return false;
         tid = s->keepers[k - 1]->tid;
         if (!atomic_compare_exchange_strong_explicit(
-                    &slot->gate.word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
+                            &slot->gate.word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
                 return false;
         STEP(FAST_TAKEN);
         g->slot = slot;
@@ -431,13 +432,12 @@ static inline bool lock_fast(
         g->shared = false;
         g->abandoned = false;
         if (UNLIKELY(atomic_load_explicit(&slot->gen, memory_order_relaxed) != gen ||
-                    atomic_load_explicit(&slot->extent, memory_order_seq_cst) != 0))
+                            atomic_load_explicit(&slot->extent, memory_order_seq_cst) != 0))
                 return false; /* the caller sees g->entry and looks closer */
         atomic_store_explicit(&slot->gate.since, now, memory_order_relaxed);
         atomic_store_explicit(&slot->gate.flags, flags, memory_order_relaxed);
         atomic_store_explicit(&slot->gate.info,
-                atomic_load_explicit(&s->info, memory_order_relaxed),
-                memory_order_relaxed);
+                        atomic_load_explicit(&s->info, memory_order_relaxed), memory_order_relaxed);
         fence = atomic_load_explicit(&slot->counter, memory_order_relaxed) + 1;
         atomic_store_explicit(&slot->counter, fence, memory_order_relaxed);
         atomic_store_explicit(&slot->gate.fence, fence, memory_order_release);
@@ -447,23 +447,29 @@ static inline bool lock_fast(
 }
 
 /* The same for one permit, or a reader's place: the word that was ours last, below index limit. */
-static inline bool one_fast(
-        Segment *s, Slot *slot, uint32_t gen, uint32_t limit, uint32_t flags, uint64_t now, Grant *g) {
+static inline bool one_fast(Segment *s,
+                Slot *slot,
+                uint32_t gen,
+                uint32_t limit,
+                uint32_t flags,
+                uint64_t now,
+                Grant *g) {
         SlotLocal *local = local_of(s, slot);
         Entry *e = atomic_load_explicit(&local->hint, memory_order_acquire);
         uint32_t k, v = 0, tid;
 
         if (UNLIKELY(!e || atomic_load_explicit(&local->hint_gen, memory_order_relaxed) != gen ||
-                    atomic_load_explicit(&local->hint_index, memory_order_relaxed) >= limit ||
-                    atomic_load_explicit(&slot->gate.word, memory_order_relaxed) != 0 ||
-                    atomic_load_explicit(&slot->flags, memory_order_relaxed) != 0))
+                            atomic_load_explicit(&local->hint_index, memory_order_relaxed) >=
+                                            limit ||
+                            atomic_load_explicit(&slot->gate.word, memory_order_relaxed) != 0 ||
+                            atomic_load_explicit(&slot->flags, memory_order_relaxed) != 0))
                 return false;
         k = atomic_load_explicit(&node_of(s, e)->keeper, memory_order_acquire);
         if (UNLIKELY(k == 0 || k > KEEPERS_MAX))
                 return false;
         tid = s->keepers[k - 1]->tid;
         if (!atomic_compare_exchange_strong_explicit(
-                    &e->word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
+                            &e->word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
                 return false;
         STEP(FAST_TAKEN);
         node_of(s, e)->mate = 0;
@@ -475,13 +481,12 @@ static inline bool one_fast(
         g->gen = gen;
         g->abandoned = false;
         if (UNLIKELY(atomic_load_explicit(&slot->gen, memory_order_relaxed) != gen ||
-                    atomic_load_explicit(&slot->gate.word, memory_order_seq_cst) != 0))
+                            atomic_load_explicit(&slot->gate.word, memory_order_seq_cst) != 0))
                 return false; /* the caller sees g->entry and gives it back */
         atomic_store_explicit(&e->since, now, memory_order_relaxed);
         atomic_store_explicit(&e->flags, flags, memory_order_relaxed);
-        atomic_store_explicit(&e->info,
-                atomic_load_explicit(&s->info, memory_order_relaxed),
-                memory_order_relaxed);
+        atomic_store_explicit(&e->info, atomic_load_explicit(&s->info, memory_order_relaxed),
+                        memory_order_relaxed);
         g->fence = atomic_fetch_add_explicit(&slot->counter, 1, memory_order_relaxed) + 1;
         atomic_store_explicit(&e->fence, g->fence, memory_order_release);
         STEP(FAST_GRANTED);
@@ -494,14 +499,15 @@ static inline int lock_fast_release(const Grant *g) {
         uint32_t v = g->owner;
 
         if (UNLIKELY(g->cell != 0 || g->n != 1 || word_is_sentinel(v) ||
-                    atomic_load_explicit(&g->slot->flags, memory_order_relaxed) & SLOT_WATCHED))
+                            atomic_load_explicit(&g->slot->flags, memory_order_relaxed) &
+                                            SLOT_WATCHED))
                 return 2;
-        if (!atomic_compare_exchange_strong_explicit(
-                    &g->entry->fence, &fence, 0, memory_order_acq_rel, memory_order_relaxed))
+        if (!atomic_compare_exchange_strong_explicit(&g->entry->fence, &fence, 0,
+                            memory_order_acq_rel, memory_order_relaxed))
                 return 2;
         STEP(FENCE_CLEARED);
         return atomic_compare_exchange_strong_explicit(
-                       &g->entry->word, &v, 0, memory_order_release, memory_order_relaxed)
-                ? 0
-                : 1;
+                               &g->entry->word, &v, 0, memory_order_release, memory_order_relaxed)
+                               ? 0
+                               : 1;
 }

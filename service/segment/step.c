@@ -9,7 +9,7 @@ void (*coord_step_hook)(unsigned step);
 
 const char *coord_step_name(unsigned step) {
 #define STEP_NAME(name) #name,
-        static const char *const names[] = { COORD_STEP_LIST(STEP_NAME) };
+        static const char *const names[] = {COORD_STEP_LIST(STEP_NAME)};
 
         return step < COORD_STEP_MAX ? names[step] : "?";
 }

@@ -14,16 +14,16 @@
 
 /* A-Z a-z 0-9 . _ / @ % + - */
 static const uint8_t name_bytes[256] = {
-        ['A' ... 'Z'] = 1,
-        ['a' ... 'z'] = 1,
-        ['0' ... '9'] = 1,
-        ['.'] = 1,
-        ['_'] = 1,
-        ['/'] = 1,
-        ['@'] = 1,
-        ['%'] = 1,
-        ['+'] = 1,
-        ['-'] = 1,
+                ['A' ... 'Z'] = 1,
+                ['a' ... 'z'] = 1,
+                ['0' ... '9'] = 1,
+                ['.'] = 1,
+                ['_'] = 1,
+                ['/'] = 1,
+                ['@'] = 1,
+                ['%'] = 1,
+                ['+'] = 1,
+                ['-'] = 1,
 };
 
 /* Its length, 0 if it is not a name. */
@@ -56,8 +56,8 @@ int key_init(Segment *s, Key *key, uint32_t kind, const char *name) {
 
 static bool slot_matches(const Slot *slot, const Key *key) {
         if (atomic_load_explicit(&slot->hash, memory_order_relaxed) != key->hash ||
-                atomic_load_explicit(&slot->kind, memory_order_relaxed) != key->kind ||
-                atomic_load_explicit(&slot->name_len, memory_order_relaxed) != key->len)
+                        atomic_load_explicit(&slot->kind, memory_order_relaxed) != key->kind ||
+                        atomic_load_explicit(&slot->name_len, memory_order_relaxed) != key->len)
                 return false;
         for (size_t i = 0; i < (key->len + 7) / 8; i++)
                 if (atomic_load_explicit(&slot->name[i], memory_order_relaxed) != key->words[i])
@@ -109,7 +109,7 @@ static bool entry_seal(Segment *s, Entry *e) {
 
         /* Of the dead, only what an earlier reclaimer left behind: a death is still to be told. */
         if (!k || word_tid(v) != 0 || (v & WORD_DIED && atomic_load(&e->fence) != 0) ||
-                !atomic_compare_exchange_strong(&e->word, &v, k->tid | (v & WORD_WAITERS)))
+                        !atomic_compare_exchange_strong(&e->word, &v, k->tid | (v & WORD_WAITERS)))
                 return false;
         atomic_store(&e->fence, 0);
         return true;
@@ -165,8 +165,9 @@ static void slot_recycle(Segment *s, Slot *slot) {
 static bool slot_reclaim(Segment *s, Slot *slot) {
         bool sealed;
 
-        if (atomic_load(&slot->flags) & SLOT_PINNED || word_tid(atomic_load(&slot->gate.word)) != 0 ||
-                !structure_trylock_second(s, &slot->qlock))
+        if (atomic_load(&slot->flags) & SLOT_PINNED ||
+                        word_tid(atomic_load(&slot->gate.word)) != 0 ||
+                        !structure_trylock_second(s, &slot->qlock))
                 return false;
         sealed = slot_seal(s, slot);
         if (sealed)

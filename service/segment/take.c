@@ -27,7 +27,7 @@ static void put_word_back(Segment *s, Entry *e) {
 }
 
 static void gate_put_back(Segment *s, Slot *slot) {
-        Grant g = { .slot = slot, .entry = &slot->gate, .n = 1 };
+        Grant g = {.slot = slot, .entry = &slot->gate, .n = 1};
 
         hold_put_back(s, &g, false);
 }
@@ -78,7 +78,8 @@ static bool death_is_settled(Wait *w, Entry *e) {
         if (w->delay_usec == 0)
                 return true;
         now = clock_usec(CLOCK_BOOTTIME);
-        if (atomic_compare_exchange_strong(&w->slot->free_at, &free_at, usec_add(now, w->delay_usec)))
+        if (atomic_compare_exchange_strong(
+                            &w->slot->free_at, &free_at, usec_add(now, w->delay_usec)))
                 free_at = usec_add(now, w->delay_usec);
         if (free_at <= now)
                 return true;
@@ -92,7 +93,7 @@ static bool sentinel_is_over(Wait *w, Entry *e, uint32_t v) {
         Record *r = (uint32_t) info == word_record(v) ? record_of(w->s, info) : NULL;
 
         if (!r || record_judge(r) ||
-                (fence & FENCE_CLAIM && !word_owner_exists((uint32_t) fence & WORD_TID))) {
+                        (fence & FENCE_CLAIM && !word_owner_exists((uint32_t) fence & WORD_TID))) {
                 hold_reap(w->s, e, v);
                 return true;
         }
@@ -137,7 +138,7 @@ static int entry_examine(Wait *w, Entry *e, uint32_t *ret_v) {
                 if (owner_is_over(w, e, v))
                         continue;
                 if (!(v & WORD_WAITERS) &&
-                        !atomic_compare_exchange_strong(&e->word, &v, v | WORD_WAITERS))
+                                !atomic_compare_exchange_strong(&e->word, &v, v | WORD_WAITERS))
                         continue;
                 wait_block(w, &e->word, v | WORD_WAITERS);
                 return 0;
@@ -153,7 +154,7 @@ static int readers_gone(Wait *w) {
         uint32_t v;
 
         for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                e = entry_next(w->s, &walk)) {
+                        e = entry_next(w->s, &walk)) {
                 if (e == own || atomic_load(&e->word) == 0)
                         continue;
                 if (entry_examine(w, e, &v) == 0)
@@ -172,7 +173,7 @@ static bool readers_are(Wait *w, bool deaths) {
         EntryWalk walk;
 
         for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                e = entry_next(w->s, &walk))
+                        e = entry_next(w->s, &walk))
                 if (e != own && (atomic_load(&e->word) & mask) != 0)
                         return true;
         return false;
@@ -196,8 +197,7 @@ static int take_exclusive(Wait *w) {
                 k = keeper_for(w->s, &gate->word);
                 if (!k)
                         return no_keeper(w);
-                if (!atomic_compare_exchange_strong(
-                            &gate->word, &v, k->tid | (v & WORD_WAITERS)))
+                if (!atomic_compare_exchange_strong(&gate->word, &v, k->tid | (v & WORD_WAITERS)))
                         continue;
                 STEP(GATE_TAKEN);
                 if (!readers_are(w, false))
@@ -238,7 +238,8 @@ static int readers_grow(Wait *w) {
         if (n >= SEG_PERMITS_MAX)
                 return 0;
         if (!locked) {
-                r = structure_lock(w->s, &w->slot->qlock, usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC));
+                r = structure_lock(w->s, &w->slot->qlock,
+                                usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC));
                 if (r < 0)
                         return r;
         }
@@ -264,7 +265,7 @@ static int take_shared(Wait *w) {
                                 continue;
                 }
                 for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                        e = entry_next(w->s, &walk)) {
+                                e = entry_next(w->s, &walk)) {
                         v = atomic_load(&e->word);
                         if (word_tid(v) != 0 || entry_examine(w, e, &v) == 0)
                                 continue;
@@ -280,7 +281,7 @@ static int take_shared(Wait *w) {
         }
         /* As many readers as there can be: any of them will do. */
         for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                e = entry_next(w->s, &walk))
+                        e = entry_next(w->s, &walk))
                 if (entry_examine(w, e, &v) == 1)
                         wait_until(w, 0);
         return 0;
@@ -320,9 +321,9 @@ static uint32_t permits_over(Wait *w, uint32_t capacity) {
         if (!(atomic_load(&w->slot->flags) & SLOT_OVER))
                 return 0;
         for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                e = entry_next(w->s, &walk))
+                        e = entry_next(w->s, &walk))
                 if (i++ >= capacity && word_tid(atomic_load(&e->word)) != 0 &&
-                        entry_examine(w, e, &v) == 0)
+                                entry_examine(w, e, &v) == 0)
                         over++;
         if (over == 0)
                 (void) atomic_fetch_and(&w->slot->flags, ~SLOT_OVER);
@@ -342,7 +343,7 @@ static int take_permits(Wait *w) {
                 w->n_words = 0;
                 taken = permits_over(w, capacity);
                 for (Entry *e = entry_first(w->s, w->slot, capacity, &walk); e;
-                        e = entry_next(w->s, &walk)) {
+                                e = entry_next(w->s, &walk)) {
                         if (node_of(w->s, e)->mate & NODE_GATHERED)
                                 continue;
                         if (entry_examine(w, e, &v) == 0) {
@@ -435,8 +436,9 @@ static void hint_set(Wait *w, Entry *e) {
         atomic_store_explicit(&local->hint, NULL, memory_order_relaxed);
         atomic_store_explicit(&local->hint_gen, w->gen, memory_order_relaxed);
         atomic_store_explicit(&local->hint_index,
-                atomic_load(&extent->number) * EXTENT_ENTRIES + (uint32_t) (e - extent->entries),
-                memory_order_relaxed);
+                        atomic_load(&extent->number) * EXTENT_ENTRIES +
+                                        (uint32_t) (e - extent->entries),
+                        memory_order_relaxed);
         atomic_store_explicit(&local->hint, e, memory_order_release);
 }
 

@@ -33,7 +33,7 @@ void wait_block(Wait *w, Word *word, uint32_t value) {
                 w->words = words;
                 w->cap_words = cap;
         }
-        w->words[w->n_words++] = (WordSleep) { word, value, false };
+        w->words[w->n_words++] = (WordSleep){word, value, false};
 }
 
 void wait_watch(Wait *w, uint64_t info) {
@@ -150,7 +150,7 @@ static bool place_is_free(Wait *w) {
         if (w->ack_cell == 0)
                 return true;
         if (atomic_load(&c->gen) != w->ack_gen || !cell_is_live(c) ||
-                (int32_t) (seen - w->ack_version) >= 0) {
+                        (int32_t) (seen - w->ack_version) >= 0) {
                 w->ack_cell = 0;
                 return true;
         }
@@ -249,21 +249,22 @@ static int sleep_many(Wait *w, const WordSleep *extra, uint64_t deadline) {
         int r;
 
         if (!sleepers)
-                return word_sleep(w->words, CHUNK, MIN_OF(deadline, clock_usec(CLOCK_MONOTONIC) + AGAIN_USEC));
+                return word_sleep(w->words, CHUNK,
+                                MIN_OF(deadline, clock_usec(CLOCK_MONOTONIC) + AGAIN_USEC));
         for (; started < n; started++) {
                 Sleeper *me = &sleepers[started];
 
                 me->n = MIN_OF(w->n_words - started * CHUNK, CHUNK);
                 memcpy(me->sleeps, w->words + started * CHUNK, me->n * sizeof(WordSleep));
-                me->sleeps[me->n++] = (WordSleep) { &stop, 0, true };
+                me->sleeps[me->n++] = (WordSleep){&stop, 0, true};
                 me->done = &done;
                 if (pthread_create(&me->thread, NULL, sleeper_main, me) != 0)
                         break;
         }
         if (started < n)
                 deadline = MIN_OF(deadline, clock_usec(CLOCK_MONOTONIC) + AGAIN_USEC);
-        mine[0] = (WordSleep) { &w->s->cells[w->cell].poke, w->poke, false };
-        mine[1] = (WordSleep) { &done, 0, true };
+        mine[0] = (WordSleep){&w->s->cells[w->cell].poke, w->poke, false};
+        mine[1] = (WordSleep){&done, 0, true};
         if (extra)
                 mine[n_mine++] = *extra;
         r = word_sleep(mine, n_mine, deadline);
@@ -283,7 +284,7 @@ size_t wait_words(Wait *w, WordSleep *ret, size_t max, uint64_t *ret_until) {
                 *ret_until = MIN_OF(*ret_until, clock_usec(CLOCK_MONOTONIC) + AGAIN_USEC);
                 w->n_words = max - 1;
         }
-        ret[n++] = (WordSleep) { &w->s->cells[w->cell].poke, w->poke, false };
+        ret[n++] = (WordSleep){&w->s->cells[w->cell].poke, w->poke, false};
         for (size_t i = 0; i < w->n_words; i++)
                 ret[n++] = w->words[i];
         return n;

@@ -39,10 +39,15 @@ static void poke(Word *word) {
 
 static int timer_arm(Watch *w, uint64_t deadline) {
         struct itimerspec t = {
-                .it_value = {
-                        .tv_sec = (time_t) (deadline / USEC_PER_SEC),
-                        .tv_nsec = (long) (deadline % USEC_PER_SEC) * 1000 + 1,
-                },
+                        .it_value =
+                                        {
+                                                        .tv_sec = (time_t) (deadline /
+                                                                            USEC_PER_SEC),
+                                                        .tv_nsec = (long) (deadline %
+                                                                                   USEC_PER_SEC) *
+                                                                                   1000 +
+                                                                   1,
+                                        },
         };
 
         return timerfd_settime(w->timer, TFD_TIMER_ABSTIME, &t, NULL) < 0 ? -errno : 0;
@@ -86,7 +91,7 @@ static void *watcher_main(void *arg) {
 }
 
 static int watcher_run(Watcher *me) {
-        struct epoll_event ev = { .events = EPOLLIN, .data.u64 = STOP_ID };
+        struct epoll_event ev = {.events = EPOLLIN, .data.u64 = STOP_ID};
         sigset_t all, old;
         int r;
 
@@ -137,7 +142,7 @@ void watcher_stop(Segment *s) {
 }
 
 static int watch_add_fd(Watcher *me, Watch *w, int fd) {
-        struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = w->id };
+        struct epoll_event ev = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = w->id};
 
         if (w->timer == fd)
                 ev.events = EPOLLIN;
@@ -166,7 +171,7 @@ static int watch_open(Watcher *me, Watch *w, Record *r) {
 }
 
 static void watch_close(Watcher *me, Watch *w) {
-        const int fds[] = { w->fds[0], w->fds[1], w->timer };
+        const int fds[] = {w->fds[0], w->fds[1], w->timer};
 
         /* A forked child may hold copies, so closing alone does not end the watch. */
         for (size_t i = 0; i < ELEMENTSOF(fds); i++)

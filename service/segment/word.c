@@ -24,9 +24,9 @@ struct futex_waitv {
 #define FALLBACK_USEC 2000
 
 static struct timespec to_timespec(uint64_t usec) {
-        return (struct timespec) {
-                .tv_sec = (time_t) (usec / USEC_PER_SEC),
-                .tv_nsec = (long) (usec % USEC_PER_SEC) * 1000,
+        return (struct timespec){
+                        .tv_sec = (time_t) (usec / USEC_PER_SEC),
+                        .tv_nsec = (long) (usec % USEC_PER_SEC) * 1000,
         };
 }
 
@@ -34,14 +34,10 @@ static int sleep_one(const WordSleep *s, uint64_t deadline) {
         struct timespec ts = to_timespec(deadline);
         int op = FUTEX_WAIT_BITSET | (s->private ? FUTEX_PRIVATE_FLAG : 0);
 
-        if (syscall(SYS_futex,
-                    (uint32_t *) s->word,
-                    op,
-                    s->value,
-                    deadline == USEC_INFINITE ? NULL : &ts,
-                    NULL,
-                    FUTEX_BITSET_MATCH_ANY) < 0 &&
-                errno == ETIMEDOUT)
+        if (syscall(SYS_futex, (uint32_t *) s->word, op, s->value,
+                            deadline == USEC_INFINITE ? NULL : &ts, NULL,
+                            FUTEX_BITSET_MATCH_ANY) < 0 &&
+                        errno == ETIMEDOUT)
                 return -ETIMEDOUT;
         return 0;
 }
@@ -69,17 +65,13 @@ int word_sleep(const WordSleep *sleeps, size_t n, uint64_t deadline) {
         if (atomic_load_explicit(&missing, memory_order_relaxed))
                 return sleep_fallback(sleeps, n, deadline);
         for (size_t i = 0; i < n; i++)
-                waits[i] = (struct futex_waitv) {
-                        .val = sleeps[i].value,
-                        .uaddr = (uint64_t) (uintptr_t) sleeps[i].word,
-                        .flags = FUTEX_32 | (sleeps[i].private ? FUTEX_PRIVATE_FLAG : 0),
+                waits[i] = (struct futex_waitv){
+                                .val = sleeps[i].value,
+                                .uaddr = (uint64_t) (uintptr_t) sleeps[i].word,
+                                .flags = FUTEX_32 | (sleeps[i].private ? FUTEX_PRIVATE_FLAG : 0),
                 };
-        if (syscall(SYS_futex_waitv,
-                    waits,
-                    (unsigned) n,
-                    0,
-                    deadline == USEC_INFINITE ? NULL : &ts,
-                    CLOCK_MONOTONIC) >= 0)
+        if (syscall(SYS_futex_waitv, waits, (unsigned) n, 0, deadline == USEC_INFINITE ? NULL : &ts,
+                            CLOCK_MONOTONIC) >= 0)
                 return 0;
         if (errno == ETIMEDOUT)
                 return -ETIMEDOUT;
@@ -93,7 +85,8 @@ void word_wake(Word *word, int n) {
 }
 
 void word_wake_private(Word *word, int n) {
-        (void) syscall(SYS_futex, (uint32_t *) word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, NULL, NULL, 0);
+        (void) syscall(SYS_futex, (uint32_t *) word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, NULL, NULL,
+                        0);
 }
 
 bool word_owner_exists(uint32_t tid) {

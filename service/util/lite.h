@@ -23,16 +23,12 @@ static inline int lite_lock_until(Lite *l, uint64_t deadline) {
                 return 0;
         while (atomic_exchange_explicit(l, 2, memory_order_acquire) != 0) {
                 struct timespec ts = {
-                        .tv_sec = (time_t) (deadline / USEC_PER_SEC),
-                        .tv_nsec = (long) (deadline % USEC_PER_SEC) * 1000,
+                                .tv_sec = (time_t) (deadline / USEC_PER_SEC),
+                                .tv_nsec = (long) (deadline % USEC_PER_SEC) * 1000,
                 };
-                long r = syscall(SYS_futex,
-                        (uint32_t *) l,
-                        FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
-                        2,
-                        deadline == USEC_INFINITE ? NULL : &ts,
-                        NULL,
-                        FUTEX_BITSET_MATCH_ANY);
+                long r = syscall(SYS_futex, (uint32_t *) l, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
+                                2, deadline == USEC_INFINITE ? NULL : &ts, NULL,
+                                FUTEX_BITSET_MATCH_ANY);
                 if (r < 0 && errno == ETIMEDOUT)
                         return -ETIMEDOUT;
         }
@@ -47,12 +43,13 @@ static inline bool lite_trylock(Lite *l) {
         uint32_t v = 0;
 
         return atomic_compare_exchange_strong_explicit(
-                l, &v, 1, memory_order_acquire, memory_order_relaxed);
+                        l, &v, 1, memory_order_acquire, memory_order_relaxed);
 }
 
 static inline void lite_unlock(Lite *l) {
         if (atomic_exchange_explicit(l, 0, memory_order_release) == 2)
-                (void) syscall(SYS_futex, (uint32_t *) l, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+                (void) syscall(SYS_futex, (uint32_t *) l, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL,
+                                NULL, 0);
 }
 
 static inline void lite_unlockp(Lite **l) {

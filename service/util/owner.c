@@ -31,7 +31,7 @@ static int kind_parse(const char *text, const char **ret_rest) {
         static const struct {
                 const char *prefix;
                 int kind;
-        } kinds[] = { { "lock:", TOKEN_LOCK }, { "sem:", TOKEN_SEMAPHORE }, { "queue:", TOKEN_QUEUE } };
+        } kinds[] = {{"lock:", TOKEN_LOCK}, {"sem:", TOKEN_SEMAPHORE}, {"queue:", TOKEN_QUEUE}};
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
                 if (strncmp(text, kinds[i].prefix, strlen(kinds[i].prefix)) == 0) {
@@ -51,7 +51,7 @@ static int name_copy(const char *from, size_t len, char *ret) {
 
 int token_parse(const char *text, Token *ret) {
         const char *name, *colon, *dot;
-        Token t = { 0 };
+        Token t = {0};
 
         if (!text)
                 return -EINVAL;
@@ -61,27 +61,24 @@ int token_parse(const char *text, Token *ret) {
         colon = strchr(name, ':');
         dot = colon ? strchr(colon, '.') : NULL;
         if (!dot || name_copy(name, (size_t) (colon - name), t.name) < 0 ||
-                number_parse(colon + 1, (size_t) (dot - colon - 1), UINT32_MAX, &t.epoch) < 0 ||
-                number_parse(dot + 1, strlen(dot + 1), UINT64_MAX, &t.counter) < 0)
+                        number_parse(colon + 1, (size_t) (dot - colon - 1), UINT32_MAX, &t.epoch) <
+                                        0 ||
+                        number_parse(dot + 1, strlen(dot + 1), UINT64_MAX, &t.counter) < 0)
                 return -EINVAL;
         *ret = t;
         return 0;
 }
 
 void token_format(int kind, const char *name, uint64_t epoch, uint64_t counter, char *ret) {
-        static const char *const kinds[] = { "?", "lock", "sem", "queue" };
+        static const char *const kinds[] = {"?", "lock", "sem", "queue"};
 
-        (void) snprintf(ret,
-                TOKEN_TEXT_MAX,
-                "%s:%s:%llu.%llu",
-                kinds[kind >= 1 && kind <= 3 ? kind : 0],
-                name,
-                (unsigned long long) epoch,
-                (unsigned long long) counter);
+        (void) snprintf(ret, TOKEN_TEXT_MAX, "%s:%s:%llu.%llu",
+                        kinds[kind >= 1 && kind <= 3 ? kind : 0], name, (unsigned long long) epoch,
+                        (unsigned long long) counter);
 }
 
 int want_parse(const char *text, WantText *ret) {
-        WantText w = { .permits = 1 };
+        WantText w = {.permits = 1};
         const char *name, *end, *more;
         uint64_t v;
 
@@ -120,18 +117,18 @@ static int unit_usec(const char *unit, size_t len, uint64_t *ret) {
                 const char *name;
                 uint64_t usec;
         } units[] = {
-                { "us", 1 },
-                { "usec", 1 },
-                { "ms", 1000 },
-                { "msec", 1000 },
-                { "s", USEC_PER_SEC },
-                { "sec", USEC_PER_SEC },
-                { "", USEC_PER_SEC },
-                { "min", 60 * USEC_PER_SEC },
-                { "m", 60 * USEC_PER_SEC },
-                { "h", 3600 * USEC_PER_SEC },
-                { "hr", 3600 * USEC_PER_SEC },
-                { "d", 86400 * USEC_PER_SEC },
+                        {"us", 1},
+                        {"usec", 1},
+                        {"ms", 1000},
+                        {"msec", 1000},
+                        {"s", USEC_PER_SEC},
+                        {"sec", USEC_PER_SEC},
+                        {"", USEC_PER_SEC},
+                        {"min", 60 * USEC_PER_SEC},
+                        {"m", 60 * USEC_PER_SEC},
+                        {"h", 3600 * USEC_PER_SEC},
+                        {"hr", 3600 * USEC_PER_SEC},
+                        {"d", 86400 * USEC_PER_SEC},
         };
 
         for (size_t i = 0; i < ELEMENTSOF(units); i++)
@@ -150,7 +147,8 @@ static int duration_part(const char **p, uint64_t *ret) {
 
         while (*at >= '0' && *at <= '9')
                 at++;
-        if (at == digits || number_parse(digits, (size_t) (at - digits), UINT64_MAX / 2, &whole) < 0)
+        if (at == digits ||
+                        number_parse(digits, (size_t) (at - digits), UINT64_MAX / 2, &whole) < 0)
                 return -EINVAL;
         if (*at == '.') {
                 fraction = ++at;
@@ -166,7 +164,8 @@ static int duration_part(const char **p, uint64_t *ret) {
         if (unit_usec(digits, (size_t) (at - digits), &unit) < 0)
                 return -EINVAL;
         if (__builtin_mul_overflow(whole, unit, &usec) ||
-                __builtin_add_overflow(usec, (uint64_t) (part * (double) unit + 0.5), &usec))
+                        __builtin_add_overflow(
+                                        usec, (uint64_t) (part * (double) unit + 0.5), &usec))
                 return -ERANGE;
         *p = at;
         *ret = usec;

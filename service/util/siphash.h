@@ -23,9 +23,11 @@
         } while (0)
 
 static inline uint64_t siphash13(
-        const uint64_t key[2], uint64_t first, const uint64_t *words, size_t n) {
-        uint64_t v0 = UINT64_C(0x736f6d6570736575) ^ key[0], v1 = UINT64_C(0x646f72616e646f6d) ^ key[1],
-                 v2 = UINT64_C(0x6c7967656e657261) ^ key[0], v3 = UINT64_C(0x7465646279746573) ^ key[1];
+                const uint64_t key[2], uint64_t first, const uint64_t *words, size_t n) {
+        uint64_t v0 = UINT64_C(0x736f6d6570736575) ^ key[0],
+                 v1 = UINT64_C(0x646f72616e646f6d) ^ key[1],
+                 v2 = UINT64_C(0x6c7967656e657261) ^ key[0],
+                 v3 = UINT64_C(0x7465646279746573) ^ key[1];
 
         for (size_t i = 0; i <= n; i++) {
                 uint64_t m = i == 0 ? first : words[i - 1];

@@ -69,18 +69,23 @@ static bool map_write(const char *path, const char *text) {
         return written;
 }
 
+/* A mount namespace; for users, within a user namespace in which they are root. */
+static bool namespace_new(void) {
+        char uid_map[64], gid_map[64];
+
+        if (geteuid() == 0)
+                return unshare(CLONE_NEWNS) == 0;
+        snprintf(uid_map, sizeof(uid_map), "0 %d 1", (int) geteuid());
+        snprintf(gid_map, sizeof(gid_map), "0 %d 1", (int) getegid());
+        return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+               map_write("/proc/self/setgroups", "deny") &&
+               map_write("/proc/self/uid_map", uid_map) && map_write("/proc/self/gid_map", gid_map);
+}
+
 /* A file system of 64 KiB over the place, seen by this process alone. */
 static bool place_shrink(void) {
-        char map[64];
-
-        if (geteuid() != 0) {
-                snprintf(map, sizeof(map), "0 %d 1", (int) geteuid());
-                if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
-                                !map_write("/proc/self/uid_map", map))
-                        return false;
-        } else if (unshare(CLONE_NEWNS) < 0) {
+        if (!namespace_new())
                 return false;
-        }
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return false;
         return mount("tmpfs", api_place(), "tmpfs", 0, "size=64k,mode=0700") == 0;

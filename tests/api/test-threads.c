@@ -22,7 +22,8 @@ struct crowd {
         unsigned by_name, by_handle, by_all; /* each guarded by its lock alone */
         atomic_int seated;
         atomic_int failed;
-        atomic_int grants; /* of asynchronous waits */
+        atomic_int doing, error; /* of the last that failed */
+        atomic_int grants;       /* of asynchronous waits */
 };
 
 struct member {
@@ -30,74 +31,87 @@ struct member {
         int number;
 };
 
+/* Each returns 0 or a negative errno, -EPROTO for a promise that was not kept. */
 static int take_by_name(struct crowd *all) {
         coord_hold *h = NULL, *again = NULL;
+        int e = coord_lock_acquire(all->c, "name", 0, ENDLESS, &h);
 
-        if (coord_lock_acquire(all->c, "name", 0, ENDLESS, &h) < 0)
-                return 1;
-        if (coord_lock_acquire(all->c, "name", 0, ENDLESS, &again) < 0)
-                return 1;
+        if (e == 0)
+                e = coord_lock_acquire(all->c, "name", 0, ENDLESS, &again);
+        if (e < 0) {
+                coord_hold_unref(h);
+                return e;
+        }
         all->by_name++;
         coord_hold_unref(again);
         all->by_name++;
-        return coord_hold_unref(h) != NULL;
+        coord_hold_unref(h);
+        return 0;
 }
 
 static int take_by_handle(struct crowd *all) {
         coord_hold *h = NULL;
+        int e = coord_lock_lock(all->fast, 0, ENDLESS, &h);
 
-        if (coord_lock_lock(all->fast, 0, ENDLESS, &h) < 0)
-                return 1;
+        if (e < 0)
+                return e;
         all->by_handle++;
-        if (coord_hold_check(h) != 1 || coord_hold_release(h) != 0)
-                return 1;
-        return coord_hold_unref(h) != NULL;
+        e = coord_hold_check(h) == 1 ? coord_hold_release(h) : -EPROTO;
+        coord_hold_unref(h);
+        return e;
 }
 
 static int share_and_convert(struct crowd *all) {
         coord_hold *h = NULL;
-        int e;
+        int e = coord_lock_acquire(all->c, "shared", COORD_SHARED, ENDLESS, &h);
 
-        if (coord_lock_acquire(all->c, "shared", COORD_SHARED, ENDLESS, &h) < 0)
-                return 1;
+        if (e < 0)
+                return e;
         e = coord_hold_convert(h, 0, MSEC);
         coord_hold_unref(h);
-        return !(e == 0 || e == -ETIMEDOUT || e == -EDEADLK);
+        return e == -ETIMEDOUT || e == -EDEADLK ? 0 : e;
 }
 
 static int take_a_seat(struct crowd *all) {
         coord_hold *h = NULL;
-        int bad;
+        int e = coord_semaphore_acquire(all->c, "seats", SEATS, 2, 0, ENDLESS, &h);
 
-        if (coord_semaphore_acquire(all->c, "seats", SEATS, 2, 0, ENDLESS, &h) < 0)
-                return 1;
-        bad = atomic_fetch_add(&all->seated, 2) + 2 > SEATS;
+        if (e < 0)
+                return e;
+        e = atomic_fetch_add(&all->seated, 2) + 2 > SEATS ? -EPROTO : 0;
         atomic_fetch_sub(&all->seated, 2);
         coord_hold_unref(h);
-        return bad;
+        return e;
 }
 
 static int take_all(struct crowd *all) {
         const char *const wants[] = {"lock:all", "sem:seats:1:5", "lock:shared:shared", NULL};
         coord_hold **holds = NULL;
+        int e = coord_acquire_all(all->c, wants, 0, ENDLESS, &holds);
 
-        if (coord_acquire_all(all->c, wants, 0, ENDLESS, &holds) < 0)
-                return 1;
+        if (e < 0)
+                return e;
         all->by_all++;
-        return coord_holds_free(holds) != NULL;
+        coord_holds_free(holds);
+        return 0;
 }
 
 static int look_around(struct crowd *all) {
         struct coord_entry *entries = NULL;
         uint64_t cursor = 0;
         size_t n = 0;
+        int e = coord_list(all->c, COORD_KIND_ANY, &entries, &n);
 
-        if (coord_list(all->c, COORD_KIND_ANY, &entries, &n) < 0)
-                return 1;
         coord_entries_free(entries, n);
-        if (coord_watch(all->c, "*", &cursor, 0) < 0)
-                return 1;
-        return coord_check(all->c, "lock:name:1.1") < 0;
+        if (e >= 0)
+                e = coord_watch(all->c, "*", &cursor, 0);
+        return e < 0 ? e : coord_check(all->c, "lock:name:1.1");
+}
+
+static void crowd_failed(struct crowd *all, int doing, int error) {
+        atomic_store(&all->doing, doing);
+        atomic_store(&all->error, error);
+        atomic_fetch_add(&all->failed, 1);
 }
 
 static void on_granted(coord_slot *slot, int result, coord_hold *hold, void *userdata) {
@@ -105,7 +119,7 @@ static void on_granted(coord_slot *slot, int result, coord_hold *hold, void *use
 
         (void) slot;
         if (result < 0)
-                atomic_fetch_add(&all->failed, 1);
+                crowd_failed(all, -1, result);
         coord_hold_unref(hold);
         atomic_fetch_add(&all->grants, 1);
 }
@@ -114,7 +128,7 @@ static int ask(struct crowd *all) {
         struct coord_request r = COORD_REQUEST_INIT;
 
         r.name = "asked";
-        return coord_acquire_async(all->c, NULL, &r, on_granted, all) < 0;
+        return coord_acquire_async(all->c, NULL, &r, on_granted, all);
 }
 
 static int ask_and_drop(struct crowd *all) {
@@ -125,7 +139,7 @@ static int ask_and_drop(struct crowd *all) {
         r.name = "asked";
         e = coord_acquire_async(all->c, &slot, &r, on_granted, all);
         coord_slot_unref(slot);
-        return e < 0;
+        return e;
 }
 
 static int (*const doings[])(struct crowd *all) = {take_by_name, take_by_handle, share_and_convert,
@@ -134,9 +148,13 @@ static int (*const doings[])(struct crowd *all) = {take_by_name, take_by_handle,
 static void *member_run(void *argument) {
         struct member *m = argument;
 
-        for (size_t i = 0; i < ROUNDS; i++)
-                if (doings[((size_t) m->number + i) % ELEMENTS(doings)](m->all) != 0)
-                        atomic_fetch_add(&m->all->failed, 1);
+        for (size_t i = 0; i < ROUNDS; i++) {
+                size_t which = ((size_t) m->number + i) % ELEMENTS(doings);
+                int e = doings[which](m->all);
+
+                if (e != 0)
+                        crowd_failed(m->all, (int) which, e);
+        }
         return NULL;
 }
 
@@ -147,10 +165,13 @@ static void *loop_run(void *argument) {
         struct pollfd p = {coord_client_get_fd(all->c), 0, 0};
 
         while (!atomic_load(&over)) {
+                int e;
+
                 p.events = (short) coord_client_get_events(all->c);
                 (void) poll(&p, 1, 100);
-                if (coord_client_process(all->c) < 0)
-                        atomic_fetch_add(&all->failed, 1);
+                e = coord_client_process(all->c);
+                if (e < 0)
+                        crowd_failed(all, -2, e);
         }
         while (coord_client_process(all->c) > 0)
                 ;
@@ -174,7 +195,8 @@ START_TEST(fifty_threads_do_everything_on_one_client) {
                 ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
         atomic_store(&over, true);
         ck_assert_int_eq(pthread_join(loop, NULL), 0);
-        ck_assert_int_eq(all.failed, 0);
+        ck_assert_msg(all.failed == 0, "%d failed, the last in doing %d: %d (%s)", all.failed,
+                        all.doing, all.error, coord_error_name(all.error));
         ck_assert_uint_eq(all.by_name, 2 * THREADS * ROUNDS / ELEMENTS(doings));
         ck_assert_uint_eq(all.by_handle, THREADS * ROUNDS / ELEMENTS(doings));
         ck_assert_uint_eq(all.by_all, THREADS * ROUNDS / ELEMENTS(doings));

@@ -56,7 +56,7 @@ static coord_hold **place(struct player *p) {
 void call_attach(struct player *p) {
         struct coord_status s = {.size = sizeof(s)};
 
-        if (!p->client && coord_client_new(CLIENT_FLAGS, &p->client) < 0)
+        if (!p->client && coord_client_new(CLIENT_FLAGS | p->flags, &p->client) < 0)
                 sandbox_fail("coord_client_new failed");
         (void) coord_client_get_status(p->client, &s);
         (void) coord_strerror(p->client);

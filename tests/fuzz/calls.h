@@ -10,6 +10,7 @@
 #define PLAYER_HOLDS 16u
 
 struct player {
+        uint64_t flags; /* of the client, beside CLIENT_FLAGS */
         coord_client *client;
         coord_client *async;
         coord_lock *lock;

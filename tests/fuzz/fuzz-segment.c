@@ -4,7 +4,9 @@
  * loop, and timeouts that work. The input is a script of one-byte commands with their operands: edits
  * of the mapped file and calls of the library in any order.
  *
- *     first byte      image to begin with (bits 0-1), attach before the edits (bit 2)
+ *     first byte      image to begin with (bits 0-1), attach before the edits (bit 2), a client whose
+ *                     threads own (bit 3), somebody who scribbles all the while (bit 4: seed follows);
+ *                     0xff: the rest is the file
  *     0x00 … 0x7f     an edit, see edit(); past the first call they hit a segment in use
  *     0x80 … 0xff     a call, see calls.c
  */
@@ -12,6 +14,8 @@
 #include "fuzz.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +162,48 @@ static void edit(struct target *t, uint8_t command, struct input *in) {
                 header_mend(t);
 }
 
+struct scribbler {
+        struct target *target;
+        pthread_t thread;
+        _Atomic bool stop;
+        uint32_t seed;
+        bool started;
+};
+
+/* A peer who may write the segment and has lost its mind: not to be repeated exactly, but by chance. */
+static void *scribble(void *userdata) {
+        struct scribbler *s = userdata;
+        uint8_t bytes[16];
+
+        while (!atomic_load(&s->stop)) {
+                struct input in = {.data = bytes, .size = sizeof(bytes)};
+
+                for (size_t i = 0; i < sizeof(bytes); i++) {
+                        s->seed = s->seed * 1664525u + 1013904223u;
+                        bytes[i] = (uint8_t) (s->seed >> 24);
+                }
+                bytes[1] %= 8; /* item: what is used lies in front */
+                bytes[2] = 0;
+                if (bytes[0] % REGIONS != REGION_ANYWHERE)
+                        edit(s->target, bytes[0] & 0x7f,
+                                        &(struct input){bytes + 1, in.size - 1, 0});
+                (void) sched_yield();
+        }
+        return NULL;
+}
+
+static void scribbler_start(struct scribbler *s, struct target *t, struct input *in) {
+        s->target = t;
+        s->seed = (uint32_t) input_number(in, 2);
+        s->started = pthread_create(&s->thread, NULL, scribble, s) == 0;
+}
+
+static void scribbler_stop(struct scribbler *s) {
+        atomic_store(&s->stop, true);
+        if (s->started)
+                (void) pthread_join(s->thread, NULL);
+}
+
 /* The rest of the input is the file. */
 static void replace_file(struct target *t, struct input *in) {
         size_t n = in->size - in->at < t->size ? in->size - in->at : t->size;
@@ -173,6 +219,7 @@ static void replace_file(struct target *t, struct input *in) {
 static void run(struct input *in) {
         uint8_t first = input_byte(in);
         const struct image *image = image_get((first & 3) % IMAGES);
+        struct scribbler scribbler = {0};
         struct player player = {0};
         struct target t = {0};
 
@@ -181,8 +228,11 @@ static void run(struct input *in) {
                 sandbox_fail("fuzz: the file is not there");
         if (first == 0xff)
                 replace_file(&t, in);
+        player.flags = first & 8 ? COORD_CLIENT_THREAD_OWNED : 0;
         if (first & 4)
                 call_attach(&player);
+        if (first != 0xff && first & 16)
+                scribbler_start(&scribbler, &t, in);
         for (unsigned i = 0; i < COMMANDS_MAX && input_left(in); i++) {
                 uint8_t command = input_byte(in);
 
@@ -192,6 +242,7 @@ static void run(struct input *in) {
                         call(&player, command & 0x7f, in);
         }
         call_finish(&player);
+        scribbler_stop(&scribbler);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

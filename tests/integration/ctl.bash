@@ -153,6 +153,12 @@ poll.register(fd, select.POLLIN)
 poll.poll()' "$1"
 }
 
+# is_dead PID: it is gone, or a zombie that nobody has waited for yet.
+is_dead() {
+        ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
+}
+export -f is_dead
+
 finish() {
         exit "$failed"
 }

@@ -99,8 +99,8 @@ release_by_name() {
         expect 0 ctl release x
         expect 1 ctl release x
         expect 0 ctl acquire --owner=lease:1h -j 2 s
-        expect 0 ctl release sem:s
-        expect 1 ctl release sem:s
+        expect 0 ctl release s
+        expect 1 ctl release s
         # Twice held, the name alone doesn't say which.
         expect 0 ctl acquire --owner=lease:1h -s x
         expect 0 ctl acquire --owner=lease:1h -s x
@@ -122,15 +122,15 @@ not_granted() {
 permits() {
         local first second
 
-        first=$(ctl acquire --owner=lease:1h -j 3 -p 2 s)
-        second=$(ctl acquire --owner=lease:1h -j 3 s)
-        expect 1 ctl acquire --owner=lease:1h -n -j 3 s
-        expect 65 ctl acquire --owner=lease:1h -n -j 4 s
+        first=$(ctl acquire --owner=lease:1h -j 3 -p 2 seats)
+        second=$(ctl acquire --owner=lease:1h -j 3 seats)
+        expect 1 ctl acquire --owner=lease:1h -n -j 3 seats
+        expect 65 ctl acquire --owner=lease:1h -n -j 4 seats
         expect 0 ctl release "$first"
-        expect 0 ctl acquire --owner=lease:1h -n -p 2 s
+        expect 0 ctl acquire --owner=lease:1h -n -p 2 seats
         expect 0 ctl release "$second"
-        expect 0 ctl break sem:s
-        expect 0 ctl run -n -p 3 s true
+        expect 0 ctl break sem:seats
+        expect 0 ctl run -n -p 3 seats true
 }
 
 several() {

@@ -95,7 +95,7 @@ killed_coordctl_takes_the_command_along() {
         hold one --scope x
         kill -KILL "$pid"
         expect_end 137 "$pid"
-        expect 0 ctl run -w 60 x sh -c '! kill -0 "$1" 2>/dev/null' sh "$child"
+        expect 0 ctl run -w 60 x bash -c 'is_dead "$1"' bash "$child"
 }
 
 testcase hold_lasts_until_all_descendants_are_gone waits_for_all

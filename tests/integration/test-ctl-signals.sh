@@ -132,7 +132,7 @@ killed_coordctl_takes_the_command_along() {
                 hold "k$i" x
                 victim=$child
                 watch x
-                start run x sh -c '[ "$COORD_ABANDONED" = 1 ] && ! kill -0 "$1"' sh "$victim" 2>/dev/null
+                start run x bash -c '[ "$COORD_ABANDONED" = 1 ] && is_dead "$1"' bash "$victim"
                 event Waiting "\"pid\":$!"
                 kill -KILL "$pid"
                 expect_end 0 "$!"
