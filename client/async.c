@@ -171,7 +171,7 @@ static void slot_drive(Service *v, Worker *w, coord_slot *slot) {
         slot->worker = w;
         slot->next = w->slots;
         w->slots = slot;
-        w->n++;
+        (void) atomic_fetch_add(&w->n, 1);
         lite_unlock(&w->lock);
         worker_nudge(w);
         (void) v;
@@ -243,7 +243,7 @@ static bool slot_take_back(Service *v, coord_slot *slot) {
                 lite_lock(&w->lock);
                 mine = slot_unlink(&w->slots, slot);
                 if (mine) {
-                        w->n--;
+                        (void) atomic_fetch_sub(&w->n, 1);
                         wait_abandon(&slot->wait);
                         slot_forget_records(slot);
                         slot_void(slot);

@@ -111,6 +111,15 @@ PUBLIC coord_client *coord_client_ref(coord_client *c) {
         return c;
 }
 
+bool client_ref_alive(coord_client *c) {
+        uint32_t n = atomic_load(&c->references);
+
+        while (n != 0)
+                if (atomic_compare_exchange_weak(&c->references, &n, n + 1))
+                        return true;
+        return false;
+}
+
 /* The last reference is that of the spare hold: let both go. */
 void client_drop_spare(coord_client *c) {
         coord_hold *h = atomic_exchange(&c->spare, NULL);
@@ -136,8 +145,9 @@ PUBLIC coord_client *coord_client_unref(coord_client *c) {
         if (c->generation != 0 && !client_is_forked(c)) {
                 service_stop(c);
                 deaths_free(c);
-                if (s && c->watcher != 0)
-                        (void) keeper_give_up(s, &s->header->watchers[c->watcher - 1].word);
+                if (s && atomic_load(&c->watcher) != 0)
+                        (void) keeper_give_up(
+                                        s, &s->header->watchers[atomic_load(&c->watcher) - 1].word);
                 if (s)
                         registry_detach(s, c->generation);
         }

@@ -12,44 +12,33 @@
 
 #include <stdio.h>
 
-static Lite parties_lock;
-static Party *parties;
-
-/* After fork the list is the parent's. */
-static uint64_t parties_generation;
-
-static void parties_begin(void) {
-        uint64_t generation = atomic_load(process_page);
-
-        if (parties_generation != generation) {
-                parties = NULL;
-                parties_generation = generation;
-                atomic_store(&parties_lock, 0);
-        }
-        lite_lock(&parties_lock);
-}
-
 void party_enter(Party *p, Wait *w) {
+        Parties *all = process_parties();
+
         p->thread = thread_serial();
         p->wait = w;
-        parties_begin();
-        p->next = parties;
-        parties = p;
-        lite_unlock(&parties_lock);
+        lite_lock(&all->lock);
+        p->next = all->first;
+        all->first = p;
+        lite_unlock(&all->lock);
 }
 
 void party_leave(Party *p) {
-        parties_begin();
-        for (Party **at = &parties; *at; at = &(*at)->next)
+        Parties *all = process_parties();
+
+        lite_lock(&all->lock);
+        for (Party **at = &all->first; *at; at = &(*at)->next)
                 if (*at == p) {
                         *at = p->next;
                         break;
                 }
-        lite_unlock(&parties_lock);
+        lite_unlock(&all->lock);
 }
 
+/* All that follows is under the lock. */
+
 static Party *party_of(uint64_t thread) {
-        for (Party *p = parties; p; p = p->next)
+        for (Party *p = process_parties()->first; p; p = p->next)
                 if (p->thread == thread)
                         return p;
         return NULL;
@@ -121,11 +110,11 @@ static bool wait_is_stuck(const Wait *w, Party *target, bool *ret_target) {
 static void parties_settle(void) {
         bool changed, ignored = false;
 
-        for (Party *p = parties; p; p = p->next)
+        for (Party *p = process_parties()->first; p; p = p->next)
                 p->stuck = true;
         do {
                 changed = false;
-                for (Party *p = parties; p; p = p->next)
+                for (Party *p = process_parties()->first; p; p = p->next)
                         if (p->stuck && !wait_is_stuck(p->wait, NULL, &ignored)) {
                                 p->stuck = false;
                                 changed = true;
@@ -137,7 +126,7 @@ static void parties_settle(void) {
 static bool circle_closes(Party *target, bool *ret_lock) {
         bool closes = false;
 
-        for (Party *p = parties; p; p = p->next) {
+        for (Party *p = process_parties()->first; p; p = p->next) {
                 if (!p->stuck)
                         continue;
                 (void) wait_is_stuck(p->wait, target, &closes);
@@ -152,7 +141,7 @@ static void circle_tell(Party *target) {
         size_t n = 0;
 
         target->circle[0] = '\0';
-        for (Party *p = parties; p && n < sizeof(target->circle); p = p->next) {
+        for (Party *p = process_parties()->first; p && n < sizeof(target->circle); p = p->next) {
                 if (!p->stuck)
                         continue;
                 slot_name(p->wait->slot, name);
@@ -164,13 +153,14 @@ static void circle_tell(Party *target) {
 }
 
 bool party_is_deadlocked(Party *p, bool permits_too) {
+        Parties *all = process_parties();
         bool lock = false, closes;
 
-        parties_begin();
+        lite_lock(&all->lock);
         parties_settle();
         closes = p->stuck && circle_closes(p, &lock) && (lock || permits_too);
         if (closes)
                 circle_tell(p);
-        lite_unlock(&parties_lock);
+        lite_unlock(&all->lock);
         return closes;
 }

@@ -28,6 +28,14 @@ bool config_has_locks(const Config *c);
 
 int registry_attach(const Place *place, bool thread_owned, Segment **ret, char *message);
 void registry_detach(Segment *s, uint64_t generation);
+
+/* Threads of this process that wait; a forked child has none. */
+typedef struct Parties {
+        Lite lock;
+        struct Party *first;
+} Parties;
+
+Parties *process_parties(void);
 /* Another value after fork; 0 never. */
 uint64_t process_generation(void);
 extern _Atomic uint64_t *process_page;
@@ -51,7 +59,7 @@ struct coord_client {
         Lite watch_lock; /* of the deaths that coord_watch() listens for */
         struct Deaths *deaths;
         size_t n_deaths;
-        uint32_t watcher; /* index + 1 of our word among the header's watchers */
+        Word watcher; /* index + 1 of our word among the header's watchers */
         Word cancel;
         char *runtime_dir, *state_dir;
 };
@@ -64,6 +72,8 @@ static inline bool client_is_forked(const coord_client *c) {
 int client_use(coord_client *c, Segment **ret);
 /* The same, ready to own something. */
 int client_ready(coord_client *c, Segment **ret);
+/* One reference more, unless the last is gone. */
+bool client_ref_alive(coord_client *c);
 void client_drop_spare(coord_client *c);
 /* Remembers for coord_strerror() why, and returns r. */
 int client_fail(int r, const char *format, ...) __attribute__((format(printf, 2, 3)));

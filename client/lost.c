@@ -65,7 +65,8 @@ int alarms_run(coord_client *c) {
         coord_hold *h;
         int n = 0;
 
-        (void) coord_client_ref(c); /* the callback may drop it */
+        if (!client_ref_alive(c)) /* it is being freed, and waits for us */
+                return 0;
         while ((h = alarm_next(c, &until))) {
                 void (*cb)(coord_hold *, void *) = h->lost;
 

@@ -20,6 +20,7 @@ typedef struct Page {
         _Atomic uint64_t generation;
         Lite lock;
         Attached *attached;
+        Parties parties;
 } Page;
 
 _Atomic uint64_t *process_page;
@@ -43,6 +44,10 @@ static Page *page(void) {
         return (Page *) process_page;
 }
 
+Parties *process_parties(void) {
+        return &page()->parties;
+}
+
 uint64_t process_generation(void) {
         static _Atomic uint64_t last;
         Page *p = page();
@@ -57,6 +62,9 @@ uint64_t process_generation(void) {
         lite_unlock(&p->lock);
         return mine;
 }
+
+/* For leak checkers, which don't look for pointers in the page. */
+static Attached *known;
 
 int registry_attach(const Place *place, bool thread_owned, Segment **ret, char *message) {
         Page *p = page();
@@ -83,7 +91,7 @@ int registry_attach(const Place *place, bool thread_owned, Segment **ret, char *
                         goto out;
                 }
                 a->next = p->attached;
-                p->attached = a;
+                p->attached = known = a;
         }
         a->users++;
         *ret = a->segment;
@@ -108,6 +116,7 @@ void registry_detach(Segment *s, uint64_t generation) {
                         }
                         break;
                 }
+        known = p->attached;
         lite_unlock(&p->lock);
         if (!gone)
                 return;

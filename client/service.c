@@ -34,7 +34,7 @@ static void worker_steps(Worker *w) {
                         continue;
                 }
                 *at = slot->next;
-                w->n--;
+                (void) atomic_fetch_sub(&w->n, 1);
                 slot_done(w->service, slot, r == 1 ? 0 : r);
         }
 }
@@ -119,7 +119,7 @@ Worker *worker_with_room(Service *v) {
 
         lite_lock(&v->lock);
         for (w = v->workers; w; w = w->next)
-                if (w->n < WAITS_PER_WORKER)
+                if (atomic_load(&w->n) < WAITS_PER_WORKER)
                         break;
         if (!w)
                 w = worker_new(v);

@@ -37,7 +37,7 @@ struct Worker {
         Lite lock; /* of slots and their waits */
         Word control;
         coord_slot *slots;
-        uint32_t n;
+        Word n; /* how many */
         bool first;
         Word stop;
 };

@@ -116,7 +116,7 @@ static int watcher_enter(coord_client *c, Segment *s) {
         int r = 0;
 
         lite_lock(&c->lock);
-        for (uint32_t i = 0; i < SEG_WATCHERS && c->watcher == 0; i++) {
+        for (uint32_t i = 0; i < SEG_WATCHERS && atomic_load(&c->watcher) == 0; i++) {
                 Word *word = &s->header->watchers[i].word;
                 uint32_t v = atomic_load(word);
                 Keeper *k;
@@ -128,9 +128,9 @@ static int watcher_enter(coord_client *c, Segment *s) {
                         keeper_disclaim(s, word);
                         continue;
                 }
-                c->watcher = i + 1;
+                atomic_store(&c->watcher, i + 1);
         }
-        if (c->watcher == 0)
+        if (atomic_load(&c->watcher) == 0)
                 r = client_fail(-EAGAIN, "%u others are watching %s already", SEG_WATCHERS,
                                 s->path);
         lite_unlock(&c->lock);
@@ -154,9 +154,11 @@ watch_loop(coord_client *c, Segment *s, const char *glob, uint64_t *cursor, uint
                 uint64_t now;
 
                 slots_watch(s);
+                lite_lock(&c->watch_lock);
                 deaths_begin(c);
                 now = digest(c, s, glob);
                 deaths_end(c);
+                lite_unlock(&c->watch_lock);
                 if (now != *cursor) {
                         *cursor = now;
                         return 0;
@@ -176,14 +178,9 @@ PUBLIC int coord_watch(coord_client *c, const char *glob, uint64_t *cursor, uint
         if (!cursor)
                 return client_fail(-EINVAL, "no cursor");
         r = client_ready(c, &s);
-        if (r >= 0 && c->watcher == 0)
+        if (r >= 0 && atomic_load(&c->watcher) == 0)
                 r = watcher_enter(c, s);
         if (r < 0)
                 return r;
-        /* One thread of a client watches at a time. */
-        if (lite_lock_until(&c->watch_lock, deadline) < 0)
-                return client_fail(-ETIMEDOUT, "another thread of this client is watching");
-        r = watch_loop(c, s, glob ? glob : "*", cursor, deadline);
-        lite_unlock(&c->watch_lock);
-        return r;
+        return watch_loop(c, s, glob ? glob : "*", cursor, deadline);
 }

@@ -78,7 +78,7 @@ void hold_grant(Wait *w) {
         if (!w->reserve)
                 g->fence = atomic_fetch_add(&w->slot->counter, 1) + 1;
         for (Entry *e = w->first; e; e = GRANT_NEXT(w->s, g, e)) {
-                node_of(w->s, e)->mate &= ~NODE_GATHERED;
+                mate_set(w->s, e, mate_of(w->s, e), false);
                 entry_grant(e, g->fence, now, w->record ? w->record : w->info,
                                 w->strict && !w->reserve);
         }

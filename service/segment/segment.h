@@ -19,8 +19,8 @@
 typedef struct Node {
         struct Node *next; /* first: struct robust_list */
         struct Node *prev;
-        Word keeper;   /* index + 1 of the keeper that lists it, 0: not listed */
-        uint32_t mate; /* next entry of the same hold: its place in the segment / 32; NODE_GATHERED */
+        Word keeper; /* index + 1 of the keeper that lists it, 0: not listed */
+        Word mate;   /* next entry of the same hold: its place in the segment / 32; NODE_GATHERED */
         Word64 thread; /* whose hold it is: for the library */
 } Node;
 
@@ -136,16 +136,18 @@ static inline Node *node_of(const Segment *s, const void *word) {
 }
 
 static inline Entry *mate_of(const Segment *s, const Entry *e) {
-        uint32_t i = node_of(s, e)->mate & ~NODE_GATHERED;
+        uint32_t i = atomic_load_explicit(&node_of(s, e)->mate, memory_order_relaxed) &
+                     ~NODE_GATHERED;
 
         return i != 0 ? (Entry *) ((uint8_t *) s->header + (size_t) i * sizeof(Entry)) : NULL;
 }
 
-static inline void mate_set(const Segment *s, const Entry *e, const Entry *mate) {
-        Node *n = node_of(s, e);
+static inline void mate_set(const Segment *s, const Entry *e, const Entry *mate, bool gathered) {
         size_t at = mate ? (size_t) ((const uint8_t *) mate - (const uint8_t *) s->header) : 0;
 
-        n->mate = (n->mate & NODE_GATHERED) | (uint32_t) (at / sizeof(Entry));
+        atomic_store_explicit(&node_of(s, e)->mate,
+                        (gathered ? NODE_GATHERED : 0) | (uint32_t) (at / sizeof(Entry)),
+                        memory_order_relaxed);
 }
 
 /* The next entry of a hold of several. */
@@ -472,7 +474,7 @@ static inline bool one_fast(Segment *s,
                             &e->word, &v, tid, memory_order_seq_cst, memory_order_relaxed))
                 return false;
         STEP(FAST_TAKEN);
-        node_of(s, e)->mate = 0;
+        atomic_store_explicit(&node_of(s, e)->mate, 0, memory_order_relaxed);
         g->slot = slot;
         g->entry = e;
         g->n = 1;

@@ -48,7 +48,7 @@ static void take_note(Wait *w, Entry *e, uint32_t v) {
 }
 
 static void took_one(Wait *w, Entry *e) {
-        node_of(w->s, e)->mate = 0;
+        mate_set(w->s, e, NULL, false);
         w->first = w->last = e;
         w->got = 1;
 }
@@ -290,7 +290,6 @@ static int take_shared(Wait *w) {
 /* ---- permits ---- */
 
 static int permit_gather(Wait *w, Entry *e, uint32_t v) {
-        Node *n = node_of(w->s, e);
         Keeper *k = keeper_for(w->s, &e->word);
 
         if (!k)
@@ -303,9 +302,9 @@ static int permit_gather(Wait *w, Entry *e, uint32_t v) {
         take_note(w, e, v);
         atomic_store(&e->fence, 0);
         atomic_store(&e->flags, 0);
-        n->mate = NODE_GATHERED;
+        mate_set(w->s, e, NULL, true);
         if (w->last)
-                mate_set(w->s, w->last, e);
+                mate_set(w->s, w->last, e, true);
         else
                 w->first = e;
         w->last = e;
@@ -392,7 +391,7 @@ void take_give_back(Wait *w) {
         while (e) {
                 Entry *next = mate_of(w->s, e);
 
-                node_of(w->s, e)->mate = 0;
+                mate_set(w->s, e, NULL, false);
                 if (e == &w->slot->gate)
                         gate_put_back(w->s, w->slot);
                 else
@@ -442,26 +441,27 @@ static void hint_set(Wait *w, Entry *e) {
         atomic_store_explicit(&local->hint, e, memory_order_release);
 }
 
-static bool fast_claim(Wait *w, Entry *e) {
+/* 1 taken, 0 somebody else was faster, -1 it is not to be had this way. */
+static int fast_claim(Wait *w, Entry *e) {
         Keeper *k = keeper_for(w->s, &e->word);
         uint32_t zero = 0;
 
         if (!k)
-                return false;
+                return -1;
         STEP(FAST_LISTED);
         if (!atomic_compare_exchange_strong(&e->word, &zero, k->tid)) {
                 keeper_drop_entry(w->s, &e->word);
-                return false;
+                return 0;
         }
         STEP(FAST_TAKEN);
         took_one(w, e);
         if (atomic_load(&w->slot->gate.word) == 0 && atomic_load(&w->slot->gen) == w->gen) {
                 hint_set(w, e);
-                return true;
+                return 1;
         }
         take_give_back(w);
         STEP(READER_UNDONE);
-        return false;
+        return -1;
 }
 
 /* The first free word; deaths are for the queue to settle. one_fast() tried the one that was ours last. */
@@ -472,10 +472,11 @@ static bool fast_one_of(Wait *w, uint32_t n) {
                 return false;
         for (Entry *e = entry_first(w->s, w->slot, n, &walk); e; e = entry_next(w->s, &walk)) {
                 uint32_t v = atomic_load(&e->word);
+                int r = v == 0 ? fast_claim(w, e) : 0;
 
-                if (v == 0)
-                        return fast_claim(w, e);
-                if (word_tid(v) == 0)
+                if (r != 0)
+                        return r > 0;
+                if (v != 0 && word_tid(v) == 0)
                         return false; /* died, or left by a queue: for its head to take */
         }
         return false;

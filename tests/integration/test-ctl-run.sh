@@ -37,10 +37,10 @@ environment() {
         'x lock:x:'*.*' unset') ;;
         *) fail "$out" ;;
         esac
-        expect 0 ctl run -j 3 x sh -c 'echo "$COORD_NAME $COORD_TOKEN"; coordctl=$1; "$coordctl" check "$COORD_TOKEN"' \
+        expect 0 ctl run -j 3 three sh -c 'echo "$COORD_NAME $COORD_TOKEN"; coordctl=$1; "$coordctl" check "$COORD_TOKEN"' \
                 sh "$COORDCTL"
         case $out in
-        'x sem:x:'*.*) ;;
+        'three sem:three:'*.*) ;;
         *) fail "$out" ;;
         esac
         expect 0 ctl run b a -- sh -c 'set -- $COORD_TOKEN; echo "$COORD_NAME $# ${1%:*} ${2%:*}"'
@@ -116,36 +116,36 @@ waiting_in_order() {
 semaphores() {
         local first second
 
-        hold one -j 2 x
+        hold one -j 2 seats
         first=$pid
-        hold two -j 2 x
+        hold two -j 2 seats
         second=$pid
-        expect 1 ctl run -n -j 2 x true
-        expect 65 ctl run -n -j 3 x true
-        says x
-        expect 1 ctl run -n -p 1 x true
+        expect 1 ctl run -n -j 2 seats true
+        expect 65 ctl run -n -j 3 seats true
+        says seats
+        expect 1 ctl run -n -p 1 seats true
         let_go one
         expect_end 0 "$first"
-        expect 0 ctl run -n -p 1 x true
-        expect 0 ctl run -n sem:x:1 true
-        expect 1 ctl run -n -j 2 -p 2 x true
-        expect 64 ctl run -n -p 3 x true
+        expect 0 ctl run -n -p 1 seats true
+        expect 0 ctl run -n sem:seats:1 true
+        expect 1 ctl run -n -j 2 -p 2 seats true
+        expect 64 ctl run -n -p 3 seats true
         let_go two
         expect_end 0 "$second"
-        expect 0 ctl run -n -j 2 -p 2 x true
+        expect 0 ctl run -n -j 2 -p 2 seats true
         expect 1 ctl run -n -p 1 undeclared true
         expect 0 ctl run -n -j 1024 large true
         expect 64 ctl run -n -j 1025 toolarge true
-        expect 0 ctl run -n x true
+        expect 0 ctl run -n seats true
 }
 
 semaphore_set() {
-        expect 0 ctl semaphore set x 2
-        expect 0 ctl run -n -p 2 x true
-        expect 65 ctl run -n -j 3 x true
-        expect 0 ctl semaphore set x 3
-        expect 0 ctl run -n -j 3 x true
-        expect 64 ctl semaphore set x 1025
+        expect 0 ctl semaphore set chairs 2
+        expect 0 ctl run -n -p 2 chairs true
+        expect 65 ctl run -n -j 3 chairs true
+        expect 0 ctl semaphore set chairs 3
+        expect 0 ctl run -n -j 3 chairs true
+        expect 64 ctl semaphore set chairs 1025
 }
 
 several_names() {
@@ -164,9 +164,9 @@ several_names() {
         expect 1 ctl run -n lock:a -- true
         let_go two
         expect_end 0 "$pid"
-        hold three -j 2 a b
-        expect 0 ctl run -n -j 2 a b -- true
-        expect 1 ctl run -n -j 2 -p 2 a b -- true
+        hold three -j 2 d e
+        expect 0 ctl run -n -j 2 d e -- true
+        expect 1 ctl run -n -j 2 -p 2 d e -- true
         let_go three
         expect_end 0 "$pid"
 }

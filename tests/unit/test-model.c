@@ -34,8 +34,7 @@ static int queue[PARTIES], n_queue;
 static uint32_t capacity; /* 0: a lock */
 static uint64_t last_fence;
 static bool gate_death; /* the next grant has to be told of it */
-/* Of readers: the next writer is told, or who takes the same word. So many at least, at most. */
-static uint32_t reader_deaths_least, reader_deaths_most;
+static uint32_t reader_deaths; /* so many may be told of at most */
 static uint64_t random_state;
 
 static uint32_t draw(uint32_t n) {
@@ -85,16 +84,10 @@ static void twin_leave(int who) {
 static void told(const Party *p) {
         bool abandoned = p->ask.grant.abandoned;
 
-        if (gate_death || (!p->shared && reader_deaths_least > 0))
+        if (gate_death)
                 ck_assert(abandoned);
-        if (!gate_death && reader_deaths_most == 0)
-                ck_assert(!abandoned);
-        if (!p->shared)
-                reader_deaths_least = reader_deaths_most = 0;
-        else if (abandoned) {
-                reader_deaths_least -= reader_deaths_least > 0;
-                reader_deaths_most -= reader_deaths_most > 0 && !gate_death;
-        }
+        else if (abandoned)
+                ck_assert_uint_gt(reader_deaths--, 0);
         gate_death = false;
 }
 
@@ -106,6 +99,20 @@ static void granted(Party *p) {
         if (capacity == 0)
                 told(p);
         p->state = HOLDING;
+}
+
+static void do_step(int who) {
+        Party *p = &parties[who];
+        int r = ask_step(&p->ask);
+
+        ck_assert_int_ge(r, 0);
+        p->looked = true;
+        p->fixed = r == 0 && p->ask.wait.got > 0 && queue[0] == who;
+        if (r == 0)
+                return;
+        ck_assert_int_eq(queue[0], who);
+        twin_leave(who);
+        granted(p);
 }
 
 static void do_start(int who, bool try_only) {
@@ -133,20 +140,7 @@ static void do_start(int who, bool try_only) {
         ck_assert_int_ge((int64_t) p->arrival, (int64_t) before + priority * 100000);
         ck_assert_int_le((int64_t) p->arrival, (int64_t) after + priority * 100000);
         twin_enter(who);
-}
-
-static void do_step(int who) {
-        Party *p = &parties[who];
-        int r = ask_step(&p->ask);
-
-        ck_assert_int_ge(r, 0);
-        p->looked = true;
-        p->fixed = r == 0 && p->ask.wait.got > 0 && queue[0] == who;
-        if (r == 0)
-                return;
-        ck_assert_int_eq(queue[0], who);
-        twin_leave(who);
-        granted(p);
+        do_step(who); /* as everybody does before the first sleep */
 }
 
 static void do_abandon(int who) {
@@ -172,10 +166,9 @@ static void do_break(int who) {
         assert_result(hold_end(segments[(who + 1) % 2], slots[(who + 1) % 2], p->ask.grant.fence, abandoned, false), 0);
         ck_assert_int_eq(hold_is_current(&p->ask.grant), 0);
         assert_result(ask_release(&p->ask), -ESTALE);
-        if (abandoned && p->shared) {
-                reader_deaths_least++;
-                reader_deaths_most++;
-        } else
+        if (p->shared)
+                reader_deaths += abandoned;
+        else
                 gate_death |= abandoned;
         p->state = IDLE;
 }
