@@ -31,6 +31,8 @@ int ctl_exit_code(int error) {
         case EUNATCH:
         case EOPNOTSUPP:
         case ECONNREFUSED:
+        case ENOTDIR:
+        case ELOOP:
                 return EX_UNAVAILABLE;
         case EACCES:
         case EPERM:
