@@ -364,7 +364,7 @@ PUBLIC int coord_semaphore_configure(coord_client *c, const char *name, uint32_t
         if (r < 0)
                 return r;
         (void) key_init(s, &key, KIND_SEMAPHORE, name);
-        r = slot_get(s, &key, &slot, &gen);
+        r = slot_get(s, &key, LOOKUP_USEC, &slot, &gen);
         if (r >= 0)
                 r = semaphore_declare(s, slot, capacity, true);
         if (r == -ENOSPC)
@@ -392,7 +392,7 @@ struct coord_lock {
 };
 
 PUBLIC int coord_lock_open(coord_client *c, const char *name, coord_lock **ret) {
-        const Request q = {.kind = COORD_KIND_LOCK, .name = name};
+        const Request q = {.kind = COORD_KIND_LOCK, .name = name, .timeout_usec = LOOKUP_USEC};
         coord_lock *l;
         Segment *s;
         Key key;

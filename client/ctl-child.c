@@ -7,16 +7,48 @@
  * better of it. From the moment it asked the kernel for SIGKILL at its parent's death, and saw that its
  * parent was still there, coordctl's death is its own; what is before that can only end at the pipe.
  *
- * A signal that comes between fork() and the go ends the run, whoever of the two it reaches: the
- * handlers of ctl-wait.c are inherited, so that one to the process group is caught in both, one from
- * before the fork is known in both, and none is lost between.
+ * Signals are blocked in both from before its creation. One that ends a wait and is pending in coordctl
+ * at the go ends the run. One that comes later to the process group is pending in the child as well,
+ * and acts when that unblocks it, with the dispositions that the command is to have. So none is lost,
+ * and none acts twice.
+ *
+ * Until it execs the child shares coordctl's memory: copying that would cost a tenth of a short run.
+ * Therefore it runs on a stack of its own, and writes to that and to errno alone (which it shares with
+ * coordctl's main thread, since that is what the C library takes it for). It calls nothing that
+ * allocates, locks or can be cancelled. Until it is out of here coordctl calls nothing that looks at
+ * errno; a second pipe tells, whose end closes by the exec or brings the errno of a failed one.
  */
 #include "ctl-run.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+
+/* What execvp() needs beside a copy of the arguments. */
+#define CHILD_STACK_BYTES (128 * 1024)
+
+/* The sanitizers keep books on each thread, which two processes would write into at once. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define CHILD_CLONE_FLAGS SIGCHLD
+#else
+#define CHILD_CLONE_FLAGS (CLONE_VM | SIGCHLD)
+#endif
+
+typedef struct ChildStart {
+        Run *run;
+        pid_t parent;
+        int go_fd;
+        int report_fd;
+} ChildStart;
+
+static int tell_failure(const char *command, int error) {
+        ctl_message("cannot run '%s': %s", command, strerrordesc_np(error));
+        return error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE;
+}
 
 /**
  * command_exec() - become the command
@@ -24,54 +56,84 @@
  * Return: only on failure: the exit status, 127 (not found) or 126, after a message.
  */
 int command_exec(char **command) {
-        int error;
-
         (void) execvp(command[0], command);
-        error = errno;
-        ctl_message("cannot run '%s': %s", command[0], strerrordesc_np(error));
-        return error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE;
+        return tell_failure(command[0], errno);
 }
 
+/* read() and write() are points of cancellation and would write to the thread's state. */
 static bool wait_for_go(int fd) {
-        ssize_t n;
+        long n;
         char byte;
 
         do
-                n = read(fd, &byte, 1);
+                n = syscall(SYS_read, fd, &byte, 1);
         while (n < 0 && errno == EINTR);
         return n == 1;
 }
 
-static _Noreturn void child_main(Run *run, int go_read_fd, pid_t parent) {
+static int child_main(void *arg) {
+        const ChildStart *start = arg;
+        const Run *run = start->run;
+        int error;
+
         /* Our own copy of the end that coordctl writes to would keep the end of file away. */
-        (void) close(run->go_fd);
-        wait_signals_restore();
-        if (wait_signals_caught())
-                _exit(EXIT_SIGNAL_BASE + wait_signals_caught());
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || !wait_for_go(go_read_fd))
+        (void) syscall(SYS_close, run->go_fd);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != start->parent ||
+                        !wait_for_go(start->go_fd))
                 _exit(EX_OSERR);
-        _exit(command_exec(run->command));
+        wait_signals_restore();
+        (void) sigprocmask(SIG_SETMASK, &run->mask, NULL);
+        (void) execvp(run->command[0], run->command);
+        error = errno;
+        (void) syscall(SYS_write, start->report_fd, &error, sizeof(error));
+        _exit(error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE);
+}
+
+/* A stack that nothing frees: there is one child, and coordctl ends soon after it. */
+static void *new_stack_top(char **command) {
+        size_t bytes = CHILD_STACK_BYTES;
+        char *stack;
+
+        while (*command++)
+                bytes += 2 * sizeof(char *);
+        bytes = (bytes + 4095) & ~(size_t) 4095;
+        stack = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+        return stack == MAP_FAILED ? NULL : stack + bytes;
 }
 
 /**
  * child_start() - create the child; it waits for child_go()
  *
+ * From here on all signals are blocked.
+ *
  * Return: 0 or a negative errno.
  */
 int child_start(Run *run) {
-        pid_t parent = getpid();
-        int fds[2], r;
+        static ChildStart start;
+        void *stack = new_stack_top(run->command);
+        int go[2] = {-EBADF, -EBADF}, report[2] = {-EBADF, -EBADF}, r = 0;
+        sigset_t all;
 
-        if (pipe2(fds, O_CLOEXEC) < 0)
-                return -errno;
-        run->go_fd = fds[1];
-        run->child = fork();
-        if (run->child == 0)
-                child_main(run, fds[0], parent);
-        r = run->child < 0 ? -errno : 0;
-        (void) close(fds[0]);
-        if (r < 0)
-                run->go_fd = safe_close(run->go_fd);
+        (void) sigfillset(&all);
+        if (!stack || sigprocmask(SIG_SETMASK, &all, &run->mask) < 0 || pipe2(go, O_CLOEXEC) < 0 ||
+                        pipe2(report, O_CLOEXEC) < 0)
+                r = -errno;
+        run->go_fd = go[1];
+        run->report_fd = report[0];
+        start = (ChildStart){
+                        .run = run,
+                        .parent = getpid(),
+                        .go_fd = go[0],
+                        .report_fd = report[1],
+        };
+        if (r == 0) {
+                run->child = clone(child_main, stack, CHILD_CLONE_FLAGS, &start);
+                if (run->child < 0)
+                        r = -errno;
+        }
+        safe_close(go[0]);
+        safe_close(report[1]);
         return r;
 }
 
@@ -93,12 +155,29 @@ int child_go(Run *run) {
         return (int) n;
 }
 
+/**
+ * child_report() - whether the child has left our memory: it became the command, or ended
+ *
+ * To be called when report_fd is readable. Why it did not become the command is told here.
+ */
+bool child_report(Run *run) {
+        int error;
+        ssize_t n = read(run->report_fd, &error, sizeof(error));
+
+        if (n == sizeof(error)) {
+                (void) tell_failure(run->command[0], error);
+                return false;
+        }
+        run->report_fd = safe_close(run->report_fd);
+        return true;
+}
+
 /** child_abandon() - end a child that never got the go, and wait for its end. */
 void child_abandon(Run *run) {
         run->go_fd = safe_close(run->go_fd);
-        if (run->child <= 0)
-                return;
-        while (waitpid(run->child, NULL, 0) < 0 && errno == EINTR)
-                ;
+        if (run->child > 0)
+                while (waitpid(run->child, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        run->report_fd = safe_close(run->report_fd);
         run->child = 0;
 }

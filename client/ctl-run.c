@@ -195,16 +195,14 @@ static int guard_child(Run *run) {
                 ctl_message("cannot watch for signals: %s", strerrordesc_np(-r));
                 return EX_OSERR;
         }
-        if (wait_signals_caught())
-                return EXIT_SIGNAL_BASE + wait_signals_caught();
         scope_add(&run->scope, run->child);
-        r = supervise_holds(run);
-        if (r < 0)
-                return ctl_fail(run->ctl, r);
         (void) snprintf(owner, sizeof(owner), "pid:%d+%d", (int) getpid(), (int) run->child);
         status = transfer(run, owner);
         if (status)
                 return status;
+        r = wait_signals_caught() ? wait_signals_caught() : wait_signals_pending();
+        if (r)
+                return EXIT_SIGNAL_BASE + r;
         r = child_go(run);
         if (r < 0) {
                 ctl_message("cannot start '%s': %s", run->command[0], strerrordesc_np(-r));
@@ -225,11 +223,10 @@ static int run_child(Run *run) {
                 status = EX_OSERR;
         } else {
                 status = guard_child(run);
-                if (status)
-                        child_abandon(run);
-                else
+                if (!status)
                         status = supervise(run);
         }
+        child_abandon(run);
         scope_close(&run->scope);
         (void) want_release(&run->want, run->ctl);
         return status;
@@ -262,6 +259,7 @@ int verb_run(Ctl *ctl, int argc, char **argv) {
                         .ctl = ctl,
                         .scope = SCOPE_INIT,
                         .go_fd = -EBADF,
+                        .report_fd = -EBADF,
                         .signal_fd = -EBADF,
         };
         int status;

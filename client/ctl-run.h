@@ -39,7 +39,9 @@ typedef struct Run {
         bool exec, scoped, verbose;
         Scope scope;
         pid_t child;
+        sigset_t mask; /* of signals, for the command */
         int go_fd;     /* a byte written here lets the child exec */
+        int report_fd; /* end of file when it did, or the errno of why it could not */
         int signal_fd; /* the signals of supervise_signals() */
 } Run;
 
@@ -48,10 +50,10 @@ typedef struct Run {
 int child_start(Run *run);
 int child_go(Run *run);
 void child_abandon(Run *run);
+bool child_report(Run *run);
 int command_exec(char **command);
 
 /* ---- ctl-supervise.c: from the go to the end ------------------------------------------------ */
 
 int supervise_signals(Run *run);
-int supervise_holds(Run *run);
 int supervise(Run *run);

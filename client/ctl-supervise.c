@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 
 #define LOSS_KILL_USEC (5 * USEC_PER_SEC)
+/* A command that ends before costs no watching of its holds. */
+#define WATCH_AFTER_USEC 3000
 
 /* Passed on besides the real-time ones. Not those that tell of a fault of coordctl's own. */
 static const int passed_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM,
@@ -34,10 +36,11 @@ static const int held_signals[] = {SIGTTIN, SIGTTOU, SIGPIPE};
 typedef struct Supervisor {
         Run *run;
         int client_fd;
-        bool lost;        /* the command has been told */
-        bool killed;      /* and has been killed */
-        uint64_t kill_at; /* CLOCK_MONOTONIC */
-        bool ended;       /* the command, not its descendants */
+        uint64_t watch_at; /* CLOCK_MONOTONIC: when to begin to watch the holds; set by the exec */
+        bool lost;         /* the command has been told */
+        bool killed;       /* and has been killed */
+        uint64_t kill_at;  /* CLOCK_MONOTONIC */
+        bool ended;        /* the command, not its descendants */
         bool all_ended;
         bool stopped;
         bool continued; /* coordctl itself, since it last slept */
@@ -57,7 +60,7 @@ static void on_lost(coord_hold *h, void *userdata) {
 /**
  * supervise_signals() - block what is to be passed on, and open the descriptor it is read from
  *
- * To be called after the child was created: it would inherit the blocking.
+ * Of all that child_start() blocked no more stays blocked.
  *
  * Return: 0 or a negative errno.
  */
@@ -72,29 +75,46 @@ int supervise_signals(Run *run) {
                 (void) sigaddset(&read_set, passed_signals[i]);
         for (signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
                 (void) sigaddset(&read_set, signo);
-        blocked = read_set;
+        (void) sigorset(&blocked, &read_set, &run->mask);
         for (i = 0; i < ELEMENTSOF(held_signals); i++)
                 (void) sigaddset(&blocked, held_signals[i]);
-        if (sigprocmask(SIG_BLOCK, &blocked, NULL) < 0)
+        if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
                 return -errno;
         run->signal_fd = signalfd(-1, &read_set, SFD_CLOEXEC | SFD_NONBLOCK);
         return run->signal_fd < 0 ? -errno : 0;
 }
 
-/**
- * supervise_holds() - ask to be told when a hold is lost
- *
- * Return: 0 or a negative errno of the library.
- */
-int supervise_holds(Run *run) {
-        size_t i;
+/* Ask to be told when a hold is lost, and look whether one is already. */
+static int watch_holds(Supervisor *s) {
+        coord_client *c = s->run->ctl->client;
+        coord_hold **h;
         int r;
 
         /* Asked for before the callbacks are set, it makes them come when we process the client. */
-        r = coord_client_get_fd(run->ctl->client);
-        for (i = 0; r >= 0 && run->want.holds[i]; i++)
-                r = coord_hold_set_lost_callback(run->want.holds[i], on_lost, run);
-        return r < 0 ? r : 0;
+        s->client_fd = coord_client_get_fd(c);
+        if (s->client_fd < 0)
+                return s->client_fd;
+        for (h = s->run->want.holds; *h; h++) {
+                r = coord_hold_set_lost_callback(*h, on_lost, s->run);
+                if (r < 0 && r != -ESTALE)
+                        return r;
+                if (r == -ESTALE || coord_hold_check(*h) == 0) {
+                        (void) coord_hold_set_lost_callback(*h, NULL, NULL);
+                        on_lost(*h, s->run);
+                }
+        }
+        return 0;
+}
+
+static void begin_to_watch(Supervisor *s) {
+        if (s->watch_at == USEC_INFINITE || clock_usec(CLOCK_MONOTONIC) < s->watch_at)
+                return;
+        s->watch_at = USEC_INFINITE;
+        if (watch_holds(s) < 0) {
+                ctl_message("will not be told when a hold is lost: %s",
+                                coord_strerror(s->run->ctl->client));
+                s->client_fd = -EBADF;
+        }
 }
 
 /* Send it to the command, or to what is left of it. */
@@ -243,7 +263,7 @@ static void look_at_loss(Supervisor *s) {
 
 /* How long poll() may sleep, in milliseconds. */
 static int sleep_time(Supervisor *s) {
-        uint64_t until = USEC_INFINITE, now;
+        uint64_t until = s->watch_at, now;
 
         if (s->client_fd >= 0 && coord_client_get_timeout(s->run->ctl->client, &until) < 0)
                 until = USEC_INFINITE;
@@ -261,11 +281,13 @@ static void wait_for_event(Supervisor *s) {
                         {.fd = s->run->signal_fd, .events = POLLIN},
                         {.fd = s->client_fd},
                         {.fd = s->run->scope.events_fd, .events = POLLPRI},
+                        {.fd = s->run->report_fd, .events = POLLIN},
         };
 
         if (s->client_fd >= 0)
                 fds[1].events = (short) coord_client_get_events(c);
-        (void) poll(fds, ELEMENTSOF(fds), sleep_time(s));
+        if (poll(fds, ELEMENTSOF(fds), sleep_time(s)) > 0 && fds[3].revents && child_report(s->run))
+                s->watch_at = clock_usec(CLOCK_MONOTONIC) + WATCH_AFTER_USEC;
         if (s->client_fd >= 0 && (fds[1].revents & POLLNVAL || coord_client_process(c) < 0)) {
                 ctl_message("will not be told when a hold is lost: %s", coord_strerror(c));
                 s->client_fd = -EBADF;
@@ -280,7 +302,8 @@ static void wait_for_event(Supervisor *s) {
 int supervise(Run *run) {
         Supervisor s = {
                         .run = run,
-                        .client_fd = coord_client_get_fd(run->ctl->client),
+                        .client_fd = -EBADF,
+                        .watch_at = USEC_INFINITE,
         };
 
         for (;;) {
@@ -288,9 +311,13 @@ int supervise(Run *run) {
                 reap(&s);
                 if (s.all_ended)
                         break;
+                begin_to_watch(&s);
                 look_at_loss(&s);
                 wait_for_event(&s);
         }
+        /* It may have failed to exec, and ended, since we last looked. */
+        while (run->report_fd >= 0)
+                (void) child_report(run);
         run->signal_fd = safe_close(run->signal_fd);
         run->child = 0;
         return WIFEXITED(s.status) ? WEXITSTATUS(s.status) : EXIT_SIGNAL_BASE + WTERMSIG(s.status);

@@ -47,13 +47,16 @@ void wait_signals_catch(coord_client *c) {
         }
 }
 
-/** wait_signals_restore() - signals do again what they did before wait_signals_catch(). */
+/**
+ * wait_signals_restore() - signals do again what they did before wait_signals_catch()
+ *
+ * It writes to no memory, for the sake of a child that shares ours.
+ */
 void wait_signals_restore(void) {
         size_t i;
 
         if (!wait_signals.active)
                 return;
-        wait_signals.active = false;
         for (i = 0; i < ELEMENTSOF(caught_signals); i++)
                 (void) sigaction(caught_signals[i], &wait_signals.before[i], NULL);
 }
@@ -61,4 +64,18 @@ void wait_signals_restore(void) {
 /** wait_signals_caught() - the first signal that came, or 0. */
 int wait_signals_caught(void) {
         return atomic_load(&wait_signals.signo);
+}
+
+/** wait_signals_pending() - a signal that is blocked and would have been caught, or 0. */
+int wait_signals_pending(void) {
+        sigset_t pending;
+        size_t i;
+
+        if (sigpending(&pending) < 0)
+                return 0;
+        for (i = 0; i < ELEMENTSOF(caught_signals); i++)
+                if (sigismember(&pending, caught_signals[i]) > 0 &&
+                                wait_signals.before[i].sa_handler != SIG_IGN)
+                        return caught_signals[i];
+        return 0;
 }

@@ -101,6 +101,7 @@ const char *signal_name(int signo, char buffer[static 16]);
 void wait_signals_catch(coord_client *c);
 void wait_signals_restore(void);
 int wait_signals_caught(void);
+int wait_signals_pending(void);
 
 /* ---- ctl-want.c --------------------------------------------------------------------------- */
 

@@ -163,7 +163,9 @@ int request_fail_circle(const Request *q, const struct Party *party);
 int wait_run(coord_client *c, Wait *w, const Request *q, struct Party *party);
 uint64_t deadline_of(uint64_t timeout_usec);
 int owner_parse(const char *text, Owner *ret);
-int slot_get(Segment *s, const Key *key, Slot **ret, uint32_t *ret_gen);
+/* How long making a new name may take where the caller has no timeout. */
+#define LOOKUP_USEC (10 * USEC_PER_SEC)
+int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen);
 /* Declare a capacity: -ERANGE if there is another, unless it shall change. */
 int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change);
 

@@ -97,20 +97,22 @@ static void *teller_main(void *arg) {
         }
 }
 
+static int teller_start(Service *v) {
+        int r = thread_start(&v->teller, teller_main, v);
+
+        v->has_teller = r >= 0;
+        return r;
+}
+
 void alarms_tell(Service *v) {
         if (atomic_load(&v->has_loop)) {
                 event_raise(v);
                 return;
         }
+        if (!v->has_teller && teller_start(v) < 0)
+                return; /* no thread to be had: the next round tries again */
         (void) atomic_fetch_add(&v->tell, 1);
         word_wake_private(&v->tell, 1);
-}
-
-int teller_start(Service *v) {
-        int r = thread_start(&v->teller, teller_main, v);
-
-        v->has_teller = r >= 0;
-        return r;
 }
 
 /* Frees the service, or leaves that to the teller if it is the one who calls. */

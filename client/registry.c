@@ -64,7 +64,7 @@ uint64_t process_generation(void) {
 }
 
 /* For leak checkers, which don't look for pointers in the page. */
-static Attached *known;
+static Attached *volatile known;
 
 int registry_attach(const Place *place, bool thread_owned, Segment **ret, char *message) {
         Page *p = page();

@@ -223,14 +223,22 @@ int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change) {
         return r;
 }
 
-int slot_get(Segment *s, const Key *key, Slot **ret, uint32_t *ret_gen) {
-        int r = table_get(s, key, usec_add(clock_usec(CLOCK_MONOTONIC), 10 * USEC_PER_SEC), ret,
-                        ret_gen);
+/* The same for a caller that does not wait. */
+#define LOOKUP_TRY_USEC 200000
 
-        return r == -ENOSPC ? client_fail(r, "%s is full: too many names are in use at once",
-                                              s->path)
-               : r < 0      ? client_fail(r, "can't use %s: %s", s->path, strerror(-r))
-                            : 0;
+int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen) {
+        Slot *slot = table_find(s, key, ret_gen);
+        int r;
+
+        if (LIKELY(slot)) {
+                *ret = slot;
+                return 0;
+        }
+        r = table_get(s, key, deadline_of(MAX_OF(timeout_usec, LOOKUP_TRY_USEC)), ret, ret_gen);
+        return r == -ENOSPC ? client_fail(r, "%s is full: too many names are in use at once", s->path)
+                : r == -ETIMEDOUT && timeout_usec == 0 ? -EAGAIN
+                : r < 0 ? client_fail(r, "can't use %s: %s", s->path, strerror(-r))
+                        : 0;
 }
 
 int request_lookup(coord_client *c,
@@ -244,7 +252,7 @@ int request_lookup(coord_client *c,
 
         if (UNLIKELY(key_init(s, key, (uint32_t) q->kind, q->name) < 0))
                 return client_fail_name(q->name);
-        r = slot_get(s, key, &slot, ret_gen);
+        r = slot_get(s, key, q->timeout_usec, &slot, ret_gen);
         if (r < 0)
                 return r;
         if (q->kind == COORD_KIND_SEMAPHORE &&

@@ -154,8 +154,6 @@ int service_start(coord_client *c) {
                         r = -errno;
                 else if (!worker_new(v))
                         r = -EAGAIN;
-                else
-                        (void) teller_start(v);
         }
         if (r < 0) {
                 if (v)

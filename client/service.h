@@ -84,7 +84,6 @@ bool alarm_is_due(coord_client *c, uint64_t *ret_until);
 int alarms_run(coord_client *c);
 /* Have it done: in the caller's loop if it has one, else by the teller. */
 void alarms_tell(Service *v);
-int teller_start(Service *v);
 void teller_stop(Service *v);
 
 /* ---- loop.c ---- */

@@ -116,7 +116,10 @@ int segment_verify(const Header *h, size_t size, char *message) {
                         h->n_records > NAMES_MAX)
                 REFUSE("its header is damaged; end all its users, remove the file and try again");
         header_layout(&want, &(Geometry){h->n_slots, h->n_cells, h->n_extents, h->n_records});
-        if (want.size != h->size || want.n_buckets != h->n_buckets || size < h->size)
+        if (want.size != h->size || want.n_buckets != h->n_buckets || size < h->size ||
+                        want.off_buckets != h->off_buckets || want.off_slots != h->off_slots ||
+                        want.off_cells != h->off_cells || want.off_extents != h->off_extents ||
+                        want.off_records != h->off_records)
                 REFUSE("it is truncated or damaged; end all its users, remove the file and try "
                        "again");
         if (h->pid_ns != namespace_inode("/proc/self/ns/pid"))

@@ -72,7 +72,8 @@ void hold_grant(Wait *w) {
         g->gen = w->gen;
         g->owner = word_tid(atomic_load(&w->first->word));
         g->cell = 0;
-        g->abandoned = w->abandoned;
+        g->abandoned = atomic_load(&w->slot->flags) & SLOT_DEATH &&
+                       atomic_fetch_and(&w->slot->flags, ~SLOT_DEATH) & SLOT_DEATH;
         g->shared = w->shared;
         g->fence = 0;
         if (!w->reserve)

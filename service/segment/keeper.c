@@ -59,10 +59,31 @@ static void keeper_init(Segment *s, Keeper *k) {
         k->head.pending = NULL;
 }
 
+/* struct sched_attr, which the C library does not declare. */
+typedef struct SchedAttr {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+} SchedAttr;
+
+/* The one thing that a keeper ever does is to end, and somebody waits for that: a short slice puts it
+ * before the other threads of a dying process (since Linux 6.12; before, this changes nothing). */
+static void keeper_hasten(void) {
+        SchedAttr attr = {.size = sizeof(attr)};
+
+        if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 || attr.policy != 0)
+                return;
+        attr.runtime = 100000;
+        (void) syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 static void *keeper_main(void *arg) {
         Keeper *k = arg;
 
         (void) prctl(PR_SET_NAME, "coord-keeper");
+        keeper_hasten();
         k->tid = (uint32_t) syscall(SYS_gettid);
         if (syscall(SYS_set_robust_list, &k->head, sizeof(k->head)) < 0)
                 k->tid = 0;

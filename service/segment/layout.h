@@ -53,6 +53,7 @@ enum {
         SLOT_WATCHED = 1u << 0, /* ring the header's bell at each grant and end */
         SLOT_PINNED = 1u << 1,  /* declared on purpose: not reclaimed */
         SLOT_OVER = 1u << 2,    /* capacity was lowered below what may be held */
+        SLOT_DEATH = 1u << 3,   /* a hold ended without a release: the next holder is to be told */
 };
 
 typedef struct Slot {

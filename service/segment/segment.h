@@ -322,7 +322,6 @@ typedef struct Wait {
 
         uint64_t began; /* CLOCK_MONOTONIC */
         bool locked;    /* the queue lock is ours at the moment */
-        bool abandoned;
         uint32_t cell, cell_gen;
         uint32_t got; /* entries gathered, from first by mate_of() */
         Entry *first, *last;
@@ -434,7 +433,8 @@ static inline bool lock_fast(
         g->shared = false;
         g->abandoned = false;
         if (UNLIKELY(atomic_load_explicit(&slot->gen, memory_order_relaxed) != gen ||
-                            atomic_load_explicit(&slot->extent, memory_order_seq_cst) != 0))
+                            atomic_load_explicit(&slot->extent, memory_order_seq_cst) != 0 ||
+                            atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_DEATH))
                 return false; /* the caller sees g->entry and looks closer */
         atomic_store_explicit(&slot->gate.since, now, memory_order_relaxed);
         atomic_store_explicit(&slot->gate.flags, flags, memory_order_relaxed);
@@ -464,7 +464,7 @@ static inline bool one_fast(Segment *s,
                             atomic_load_explicit(&local->hint_index, memory_order_relaxed) >=
                                             limit ||
                             atomic_load_explicit(&slot->gate.word, memory_order_relaxed) != 0 ||
-                            atomic_load_explicit(&slot->flags, memory_order_relaxed) != 0))
+                            atomic_load_explicit(&slot->flags, memory_order_relaxed) & ~SLOT_PINNED))
                 return false;
         k = atomic_load_explicit(&node_of(s, e)->keeper, memory_order_acquire);
         if (UNLIKELY(k == 0 || k > KEEPERS_MAX))

@@ -41,9 +41,10 @@ static void old_record_free(Segment *s, Entry *e) {
                 record_free(s, info);
 }
 
+/* About to clear the mark of a death: the next holder is told of it, be it us or another. */
 static void take_note(Wait *w, Entry *e, uint32_t v) {
         if (v & WORD_DIED && atomic_load(&e->fence) != 0)
-                w->abandoned = true;
+                (void) atomic_fetch_or(&w->slot->flags, SLOT_DEATH);
         old_record_free(w->s, e);
 }
 
@@ -197,6 +198,7 @@ static int take_exclusive(Wait *w) {
                 k = keeper_for(w->s, &gate->word);
                 if (!k)
                         return no_keeper(w);
+                take_note(w, gate, v);
                 if (!atomic_compare_exchange_strong(&gate->word, &v, k->tid | (v & WORD_WAITERS)))
                         continue;
                 STEP(GATE_TAKEN);
@@ -204,7 +206,6 @@ static int take_exclusive(Wait *w) {
                         break;
                 gate_put_back(w->s, w->slot);
         }
-        take_note(w, gate, v);
         took_one(w, gate);
         return 1;
 }
@@ -216,6 +217,7 @@ static int reader_claim(Wait *w, Entry *e, uint32_t v) {
 
         if (!k)
                 return no_keeper(w);
+        take_note(w, e, v);
         if (!atomic_compare_exchange_strong(&e->word, &v, k->tid)) {
                 keeper_drop_entry(w->s, &e->word);
                 return 0;
@@ -225,7 +227,6 @@ static int reader_claim(Wait *w, Entry *e, uint32_t v) {
                 put_word_back(w->s, e); /* somebody makes its shared hold exclusive */
                 return 0;
         }
-        take_note(w, e, v);
         took_one(w, e);
         return 1;
 }
@@ -294,12 +295,12 @@ static int permit_gather(Wait *w, Entry *e, uint32_t v) {
 
         if (!k)
                 return no_keeper(w);
+        take_note(w, e, v);
         if (!atomic_compare_exchange_strong(&e->word, &v, k->tid)) {
                 keeper_drop_entry(w->s, &e->word);
                 return 0;
         }
         STEP(PERMIT_TAKEN);
-        take_note(w, e, v);
         atomic_store(&e->fence, 0);
         atomic_store(&e->flags, 0);
         mate_set(w->s, e, NULL, true);

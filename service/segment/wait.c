@@ -103,9 +103,10 @@ static int start_locked(Wait *w, bool try_only) {
                 }
         } else if (try_only)
                 return -EAGAIN;
+        /* Somebody more urgent may be put before us, and must not wait for what we keep. */
+        take_give_back(w);
         r = queue_enter(w);
         if (r < 0) {
-                take_give_back(w);
                 if (atomic_load(&slot->tail) == 0)
                         gate_open(slot);
                 return r;
@@ -126,6 +127,8 @@ int wait_start(Wait *w, bool try_only, uint64_t deadline) {
         w->began = clock_usec(CLOCK_MONOTONIC);
         if (try_only)
                 deadline = usec_add(w->began, TRY_USEC);
+        else /* nobody shall pass by the fast path while we sleep for the queue lock */
+                (void) atomic_fetch_or(&w->slot->gate.word, WORD_WAITERS);
         r = structure_lock(w->s, &w->slot->qlock, deadline);
         if (r < 0)
                 return try_only && r == -ETIMEDOUT ? -EAGAIN : r;

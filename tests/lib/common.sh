@@ -39,24 +39,26 @@ as_root() {
         fi
 }
 
-# A chroot often has neither: the C library, apt and every look at another process need /proc, and
-# shared memory belongs on a tmpfs. What was mounted here is unmounted by undo_host, the last one first.
-prepare_host() {
-        if [ ! -e /proc/self/stat ]; then
-                as_root mount -t proc proc /proc ||
-                        die "/proc is not mounted, and mounting it failed: mount -t proc proc /proc"
-                undo_mounts=(/proc "${undo_mounts[@]}")
-        fi
-        if [ ! -d /dev/shm ] || [ "$(stat -f -c %T /dev/shm)" != tmpfs ]; then
-                if as_root mkdir -p /dev/shm &&
-                        as_root mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm; then
-                        undo_mounts=(/dev/shm "${undo_mounts[@]}")
-                else
-                        echo "no tmpfs on /dev/shm, going on without it" >&2
-                fi
-        fi
+# mount_here TYPE DIR [OPTIONS]: until undo_host.
+mount_here() {
+        can_be_root || return
+        as_root mkdir -p "$2" && as_root mount -t "$1" -o "${3:-defaults}" "$1" "$2" || return
+        undo_mounts=("$2" "${undo_mounts[@]}")
 }
 
+# A chroot often has none of them: the C library, apt and every look at another process need /proc,
+# shared memory belongs on a tmpfs, and job control is tested on a terminal of its own.
+prepare_host() {
+        [ -e /proc/self/stat ] || mount_here proc /proc ||
+                die "/proc is not mounted, and mounting it failed: mount -t proc proc /proc"
+        [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] ||
+                mount_here tmpfs /dev/shm mode=1777,nosuid,nodev ||
+                echo "no tmpfs on /dev/shm, going on without it" >&2
+        [ -e /dev/pts/ptmx ] || mount_here devpts /dev/pts mode=620,ptmxmode=666 ||
+                echo "no terminals in /dev/pts, going on without them" >&2
+}
+
+# Unmount what was mounted here, the last one first.
 undo_host() {
         local dir
 

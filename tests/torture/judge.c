@@ -120,7 +120,7 @@ static void check_entry(const struct coord_entry *e) {
                 complain("%s: %u of %u permits are free", e->name, e->free, e->capacity);
 }
 
-/* Everybody can have everything, with a fence above all that were given. */
+/* Everybody can have everything (leases of the dead run out meanwhile), with a fence above all that were given. */
 static void check_free(coord_client *c, const struct subject *s, uint64_t highest) {
         struct coord_request r = COORD_REQUEST_INIT;
         uint64_t epoch = 0, counter = 0;
@@ -187,7 +187,6 @@ static void look_afterwards(void) {
  * In a process of its own, so that a library that hangs is found out and the parent stays no client.
  */
 void judge_after(void) {
-        uint64_t lease_ns = UINT64_C(300000000), end = now_ns() + lease_ns;
         int status = 0;
         pid_t pid;
 
@@ -196,8 +195,6 @@ void judge_after(void) {
         if (pid == 0) {
                 (void) alarm((unsigned) (3 * shared->options.patience / 1000000000));
                 coord_step_hook = NULL;
-                while (now_ns() < end) /* leases of the dead run out */
-                        (void) nanosleep(&(struct timespec){0, 1000000}, NULL);
                 look_afterwards();
                 (void) fflush(stdout);
                 _exit(0);

@@ -13,7 +13,7 @@ enum {
         CREATORS = 16
 };
 
-static const Geometry small = { 8, 16, 8, 16 };
+static const Geometry small = {8, 16, 8, 16};
 static char message[SEGMENT_MESSAGE_MAX];
 
 static int attach(Segment **ret) {
@@ -37,7 +37,8 @@ static void assert_refused(const char *what) {
 
         assert_result(attach(&s), -EUNATCH);
         ck_assert_ptr_null(s);
-        ck_assert_msg(strstr(message, what) && strstr(message, unit_path("segment")), "%s", message);
+        ck_assert_msg(strstr(message, what) && strstr(message, unit_path("segment")), "%s",
+                        message);
 }
 
 START_TEST(second_attachment_sees_what_the_first_wrote) {
@@ -52,7 +53,7 @@ START_TEST(second_attachment_sees_what_the_first_wrote) {
 END_TEST
 
 START_TEST(geometry_counts_only_for_the_creator) {
-        Segment *a = unit_attach(small), *b = unit_attach((Geometry) { 512, 512, 512, 512 });
+        Segment *a = unit_attach(small), *b = unit_attach((Geometry){512, 512, 512, 512});
 
         (void) a;
         ck_assert_uint_eq(b->n_slots, 8);
@@ -75,12 +76,15 @@ END_TEST
 
 START_TEST(damaged_header_is_refused_and_left_alone) {
         struct stat before, after;
+        uint8_t byte;
         int fd;
 
         (void) epoch_of_new();
         ck_assert_int_eq(stat(unit_path("segment"), &before), 0);
         fd = open(unit_path("segment"), O_RDWR | O_CLOEXEC);
-        ck_assert_int_eq(pwrite(fd, "\xff", 1, offsetof(Header, epoch)), 1);
+        ck_assert_int_eq(pread(fd, &byte, 1, offsetof(Header, epoch)), 1);
+        byte ^= 0xff;
+        ck_assert_int_eq(pwrite(fd, &byte, 1, offsetof(Header, epoch)), 1);
         safe_close(fd);
         assert_refused("remove the file and try again");
         ck_assert_int_eq(stat(unit_path("segment"), &after), 0);
@@ -90,7 +94,7 @@ START_TEST(damaged_header_is_refused_and_left_alone) {
 END_TEST
 
 START_TEST(file_of_any_size_that_is_no_segment_is_refused) {
-        static const off_t sizes[] = { 0, 1, 8, SEG_PAGE, 1 << 20 };
+        static const off_t sizes[] = {0, 1, 8, SEG_PAGE, 1 << 20};
 
         for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
                 unit_write("segment", "");
@@ -118,7 +122,8 @@ START_TEST(other_layout_is_refused_by_name) {
 
         (void) epoch_of_new();
         fd = open(unit_path("segment"), O_RDWR | O_CLOEXEC);
-        ck_assert_int_eq(pwrite(fd, &layout, sizeof(layout), offsetof(Header, layout)), sizeof(layout));
+        ck_assert_int_eq(pwrite(fd, &layout, sizeof(layout), offsetof(Header, layout)),
+                        sizeof(layout));
         safe_close(fd);
         assert_refused("use programs of one version");
 }

@@ -50,13 +50,15 @@ START_TEST(last_value_counts) {
 END_TEST
 
 START_TEST(wrong_value_counts_as_not_there) {
-        static const char *const wrong[] = { "", "0", "-1", "1025", "x", "1x", "1 2", "99999999999999999999" };
+        static const char *const wrong[] = {
+                        "", "0", "-1", "1025", "x", "1x", "1 2", "99999999999999999999"};
         char text[128];
 
         for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
                 (void) snprintf(text, sizeof(text), "[Semaphore a]\nCapacity=%s\n", wrong[i]);
                 assert_capacity(text, "a", 0);
-                (void) snprintf(text, sizeof(text), "[Semaphore a]\nCapacity=9\nCapacity=%s\n", wrong[i]);
+                (void) snprintf(text, sizeof(text), "[Semaphore a]\nCapacity=9\nCapacity=%s\n",
+                                wrong[i]);
                 assert_capacity(text, "a", 9);
         }
         assert_capacity("[Semaphore a]\nCapacity=1024\n", "a", 1024);
@@ -64,9 +66,9 @@ START_TEST(wrong_value_counts_as_not_there) {
 END_TEST
 
 START_TEST(comments_blanks_and_strangers_are_passed_over) {
-        assert_capacity("# [Semaphore a]\n; x\n\n  [Semaphore a]  \n#Capacity=1\n;Capacity=2\n\tCapacity\t=\t3\r\n",
-                "a",
-                3);
+        assert_capacity("# [Semaphore a]\n; x\n\n  [Semaphore a]  "
+                        "\n#Capacity=1\n;Capacity=2\n\tCapacity\t=\t3\r\n",
+                        "a", 3);
         assert_capacity("Capacity=4\n[Semaphore a]\nColour=red\n", "a", 0);
         assert_capacity("[Semaphore a]\nCapacity=4\n[Daemon]\nCapacity=5\n", "a", 4);
         assert_capacity("[Semaphore a]\nCapacity=4\n[Lock a]\nCapacity=5\n", "a", 4);
@@ -102,7 +104,8 @@ START_TEST(lock_sections_match_by_pattern_and_each_value_by_itself) {
 END_TEST
 
 START_TEST(later_zero_takes_an_earlier_value_back) {
-        assert_lock("[Lock *]\nLockDelay=5s\nMaxHold=5s\n[Lock a]\nLockDelay=0\nMaxHold=0\n", "a", 0, 0);
+        assert_lock("[Lock *]\nLockDelay=5s\nMaxHold=5s\n[Lock a]\nLockDelay=0\nMaxHold=0\n", "a",
+                        0, 0);
         assert_lock("[Lock *]\nLockDelay=5s\n[Lock a]\nLockDelay=nonsense\n", "a", 5000000, 0);
 }
 END_TEST
@@ -142,7 +145,7 @@ START_TEST(drop_ins_follow_the_file_in_the_order_of_their_names) {
         ck_assert_int_eq(unsetenv("COORD_CONFIG"), 0);
         ck_assert_int_eq(mkdir(unit_path("coordd"), 0700), 0);
         ck_assert_int_eq(mkdir(unit_path("coordd/coordd.conf.d"), 0700), 0);
-        ck_assert_int_eq(setenv("XDG_CONFIG_HOME", unit_place((Geometry) { 0 }).runtime_dir, 1), 0);
+        ck_assert_int_eq(setenv("XDG_CONFIG_HOME", unit_place((Geometry){0}).runtime_dir, 1), 0);
         unit_write("coordd/coordd.conf", "[Semaphore a]\nCapacity=1\n[Semaphore b]\nCapacity=1\n");
         unit_write("coordd/coordd.conf.d/20.conf", "[Semaphore a]\nCapacity=20\n");
         unit_write("coordd/coordd.conf.d/10.conf", "[Semaphore a]\nCapacity=10\n");

@@ -38,7 +38,7 @@ static off_t header_load(Header *h) {
 START_TEST(geometry_is_what_the_place_says) {
         Header h;
 
-        assert_result(create_here((Geometry) { 10, 20, 30, 40 }, 0), 0);
+        assert_result(create_here((Geometry){10, 20, 30, 40}, 0), 0);
         ck_assert_int_eq(header_load(&h), (off_t) h.size);
         ck_assert_uint_eq(h.n_slots, 10);
         ck_assert_uint_eq(h.n_cells, 20);
@@ -52,7 +52,7 @@ END_TEST
 START_TEST(geometry_of_zero_is_the_default) {
         Header h;
 
-        assert_result(create_here((Geometry) { 0 }, 0), 0);
+        assert_result(create_here((Geometry){0}, 0), 0);
         header_load(&h);
         ck_assert_uint_ge(h.n_slots, 1024);
         assert_result(segment_verify(&h, h.size, message), 0);
@@ -62,7 +62,7 @@ END_TEST
 START_TEST(parts_lie_behind_each_other_within_the_file) {
         Header h;
 
-        assert_result(create_here((Geometry) { 33, 65, 17, 129 }, 0), 0);
+        assert_result(create_here((Geometry){33, 65, 17, 129}, 0), 0);
         header_load(&h);
         ck_assert_uint_ge(h.off_buckets, SEG_PAGE);
         ck_assert_uint_ge(h.off_slots, h.off_buckets + h.n_buckets * sizeof(Word));
@@ -76,7 +76,7 @@ END_TEST
 START_TEST(file_is_allocated_in_full_and_its_owners_alone) {
         struct stat st;
 
-        assert_result(create_here((Geometry) { 32, 256, 128, 128 }, 0), 0);
+        assert_result(create_here((Geometry){32, 256, 128, 128}, 0), 0);
         ck_assert_int_eq(stat(unit_path("segment"), &st), 0);
         ck_assert_int_ge(st.st_blocks * 512, st.st_size);
         ck_assert_uint_eq(st.st_mode & 0777, 0600);
@@ -87,9 +87,9 @@ END_TEST
 START_TEST(second_segment_beside_one_is_eexist) {
         Header a, b;
 
-        assert_result(create_here((Geometry) { 8, 8, 8, 8 }, 0), 0);
+        assert_result(create_here((Geometry){8, 8, 8, 8}, 0), 0);
         header_load(&a);
-        assert_result(create_here((Geometry) { 16, 8, 8, 8 }, 0), -EEXIST);
+        assert_result(create_here((Geometry){16, 8, 8, 8}, 0), -EEXIST);
         header_load(&b);
         ck_assert_mem_eq(&a, &b, sizeof(a));
 }
@@ -98,10 +98,10 @@ END_TEST
 START_TEST(hash_keys_of_two_segments_differ) {
         Header a, b;
 
-        assert_result(create_here((Geometry) { 8, 8, 8, 8 }, 0), 0);
+        assert_result(create_here((Geometry){8, 8, 8, 8}, 0), 0);
         header_load(&a);
         ck_assert_int_eq(unlink(unit_path("segment")), 0);
-        assert_result(create_here((Geometry) { 8, 8, 8, 8 }, 0), 0);
+        assert_result(create_here((Geometry){8, 8, 8, 8}, 0), 0);
         header_load(&b);
         ck_assert_mem_ne(a.hash_key, b.hash_key, sizeof(a.hash_key));
 }
@@ -110,19 +110,19 @@ END_TEST
 START_TEST(epoch_is_above_the_old_one_whatever_the_clock_says) {
         Header h;
 
-        assert_result(create_here((Geometry) { 8, 8, 8, 8 }, UINT64_C(4000000000)), 0);
+        assert_result(create_here((Geometry){8, 8, 8, 8}, UINT64_C(4000000000)), 0);
         header_load(&h);
         ck_assert_uint_eq(h.epoch, UINT64_C(4000000001));
 }
 END_TEST
 
 START_TEST(segment_that_does_not_fit_is_named_and_leaves_nothing) {
-        struct rlimit limit = { SEG_PAGE, SEG_PAGE };
+        struct rlimit limit = {SEG_PAGE, SEG_PAGE};
 
         (void) signal(SIGXFSZ, SIG_IGN);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        ck_assert_int_lt(create_here((Geometry) { 8, 8, 8, 8 }, 0), 0);
-        ck_assert_ptr_nonnull(strstr(message, unit_place((Geometry) { 0 }).runtime_dir));
+        ck_assert_int_lt(create_here((Geometry){8, 8, 8, 8}, 0), 0);
+        ck_assert_ptr_nonnull(strstr(message, unit_place((Geometry){0}).runtime_dir));
         ck_assert_int_ne(access(unit_path("segment"), F_OK), 0);
 }
 END_TEST
@@ -132,7 +132,7 @@ END_TEST
 static Header sound;
 
 static void sound_make(void) {
-        assert_result(create_here((Geometry) { 8, 16, 24, 32 }, 0), 0);
+        assert_result(create_here((Geometry){8, 16, 24, 32}, 0), 0);
         header_load(&sound);
 }
 
@@ -142,11 +142,8 @@ static void assert_refused(Header *h, bool fit, const char *what, const char *re
                 h->check = header_check(h);
         message[0] = '\0';
         assert_result(segment_verify(h, sound.size, message), -EUNATCH);
-        ck_assert_msg(strstr(message, what) && strstr(message, remedy),
-                "expected %s, %s: %s",
-                what,
-                remedy,
-                message);
+        ck_assert_msg(strstr(message, what) && strstr(message, remedy), "expected %s, %s: %s", what,
+                        remedy, message);
 }
 
 START_TEST(every_damaged_byte_of_the_header_is_refused) {
@@ -157,16 +154,15 @@ START_TEST(every_damaged_byte_of_the_header_is_refused) {
                 ((uint8_t *) &h)[i] ^= 0x10;
                 message[0] = '\0';
                 ck_assert_msg(segment_verify(&h, h.size, message) == -EUNATCH, "byte %zu", i);
-                ck_assert_msg(strstr(message, "move the file away") || strstr(message, "end all its users"),
-                        "byte %zu: %s",
-                        i,
-                        message);
+                ck_assert_msg(strstr(message, "move the file away") ||
+                                                strstr(message, "end all its users"),
+                                "byte %zu: %s", i, message);
         }
 }
 END_TEST
 
 START_TEST(counts_that_lie_are_refused_even_with_a_sound_check) {
-        static const uint32_t lies[] = { 0, 1000001, UINT32_MAX };
+        static const uint32_t lies[] = {0, 1000001, UINT32_MAX};
 
         sound_make();
         for (size_t i = 0; i < ELEMENTSOF(lies); i++) {
@@ -209,7 +205,8 @@ START_TEST(other_layout_is_named_with_both_numbers) {
         sound_make();
         h = sound;
         h.layout = SEG_LAYOUT + 6;
-        assert_refused(&h, true, "layout 7, this program knows layout 1", "programs of one version");
+        assert_refused(&h, true, "layout 7, this program knows layout 1",
+                        "programs of one version");
         assert_refused(&h, false, "layout 7", "programs of one version");
 }
 END_TEST
@@ -249,6 +246,19 @@ START_TEST(file_shorter_than_its_header_says_is_refused) {
 }
 END_TEST
 
+START_TEST(offsets_that_lie_are_refused_even_with_a_sound_check) {
+        uint64_t lie = UINT64_C(1) << 40;
+
+        sound_make();
+        for (size_t i = 0; i < 5; i++) {
+                Header h = sound;
+
+                (&h.off_buckets)[i] = lie;
+                assert_refused(&h, true, "damaged", "remove the file and try again");
+        }
+}
+END_TEST
+
 static Suite *create_suite(void) {
         Suite *s = suite_create("create");
 
@@ -267,6 +277,7 @@ static Suite *create_suite(void) {
         unit_fact(s, other_namespaces_are_told_apart);
         unit_fact(s, another_boots_segment_is_estale);
         unit_fact(s, file_shorter_than_its_header_says_is_refused);
+        unit_fact(s, offsets_that_lie_are_refused_even_with_a_sound_check);
         return s;
 }
 

@@ -32,7 +32,7 @@ START_TEST(fresh_slot_has_no_words) {
 END_TEST
 
 START_TEST(reserve_gives_at_least_what_was_asked_up_to_the_maximum) {
-        static const uint32_t wants[] = { 1, 15, 16, 30, 31, 500, SEG_PERMITS_MAX };
+        static const uint32_t wants[] = {1, 15, 16, 30, 31, 500, SEG_PERMITS_MAX};
         Segment *s = unit_segment();
         Slot *a = unit_lock(s, "a");
 
@@ -92,7 +92,7 @@ START_TEST(each_piece_knows_its_slot_and_its_place) {
 END_TEST
 
 START_TEST(empty_pool_is_enospc_and_what_was_had_stays) {
-        Segment *s = unit_attach((Geometry) { 8, 16, 5, 16 }); /* four pieces: 0 stands for none */
+        Segment *s = unit_attach((Geometry){8, 16, 5, 16}); /* four pieces: 0 stands for none */
         Slot *a = unit_lock(s, "a"), *b = unit_lock(s, "b");
 
         assert_result(reserve(s, a, 30), 0);
@@ -107,7 +107,7 @@ START_TEST(empty_pool_is_enospc_and_what_was_had_stays) {
 END_TEST
 
 START_TEST(freed_pieces_go_to_the_next_one) {
-        Segment *s = unit_attach((Geometry) { 8, 16, 5, 16 });
+        Segment *s = unit_attach((Geometry){8, 16, 5, 16});
         Slot *a = unit_lock(s, "a"), *b = unit_lock(s, "b");
 
         for (int i = 0; i < 20; i++) {
@@ -122,7 +122,7 @@ START_TEST(freed_pieces_go_to_the_next_one) {
 END_TEST
 
 START_TEST(reclaim_of_a_slot_frees_its_pieces) {
-        Segment *s = unit_attach((Geometry) { 1, 16, 5, 16 });
+        Segment *s = unit_attach((Geometry){1, 16, 5, 16});
 
         for (int i = 0; i < 20; i++) {
                 (void) unit_semaphore(s, i % 2 ? "a" : "b", 60);

@@ -12,7 +12,7 @@ enum {
         MANY = 3000
 };
 
-static const Geometry wide = { 3200, 64, 16, 64 };
+static const Geometry wide = {3200, 64, 16, 64};
 
 static void assert_list(Keeper *k, Node *const *want, size_t n) {
         Node *head = (Node *) &k->head, *at = k->head.first, *before = head;
@@ -32,7 +32,7 @@ START_TEST(list_stays_whole_whatever_leaves_it) {
 
         for (size_t gone = 0; gone < NODES; gone++) {
                 Node *want[NODES];
-                Keeper k = { 0 };
+                Keeper k = {0};
                 size_t n = 0;
 
                 k.head.first = (Node *) &k.head;
@@ -136,7 +136,7 @@ START_TEST(every_one_of_many_words_ends_with_the_process) {
 END_TEST
 
 START_TEST(room_in_an_earlier_keeper_is_used_again) {
-        Segment *s = unit_attach((Geometry) { 8, 2500, 8, 8 });
+        Segment *s = unit_attach((Geometry){8, 2500, 8, 8});
 
         for (uint32_t i = 1; i < 2400; i++)
                 atomic_store(&s->cells[i].own, keeper_for(s, &s->cells[i].own)->tid);

@@ -33,7 +33,7 @@ static Party parties[PARTIES];
 static int queue[PARTIES], n_queue;
 static uint32_t capacity; /* 0: a lock */
 static uint64_t last_fence;
-static bool gate_death; /* the next grant has to be told of it */
+static bool gate_death;        /* the next grant has to be told of it */
 static uint32_t reader_deaths; /* so many may be told of at most */
 static uint64_t random_state;
 
@@ -60,7 +60,8 @@ static bool twin_is_free(const Party *p) {
 static void twin_enter(int who) {
         int at = n_queue++;
 
-        while (at > 0 && !parties[queue[at - 1]].fixed && parties[queue[at - 1]].arrival > parties[who].arrival) {
+        while (at > 0 && !parties[queue[at - 1]].fixed &&
+                        parties[queue[at - 1]].arrival > parties[who].arrival) {
                 queue[at] = queue[at - 1];
                 at--;
         }
@@ -163,7 +164,9 @@ static void do_break(int who) {
         Party *p = &parties[who];
         bool abandoned = draw(2) == 0;
 
-        assert_result(hold_end(segments[(who + 1) % 2], slots[(who + 1) % 2], p->ask.grant.fence, abandoned, false), 0);
+        assert_result(hold_end(segments[(who + 1) % 2], slots[(who + 1) % 2], p->ask.grant.fence,
+                                      abandoned, false),
+                        0);
         ck_assert_int_eq(hold_is_current(&p->ask.grant), 0);
         assert_result(ask_release(&p->ask), -ESTALE);
         if (p->shared)
@@ -207,7 +210,7 @@ static void settle(void) {
                 moved = false;
                 for (int i = 0; i < PARTIES; i++)
                         if (parties[i].state == QUEUED &&
-                                (!parties[i].looked || ask_is_awake(&parties[i].ask))) {
+                                        (!parties[i].looked || ask_is_awake(&parties[i].ask))) {
                                 do_step(i);
                                 moved = true;
                         }
@@ -232,7 +235,8 @@ static void play(uint32_t permits, uint64_t seed) {
         capacity = permits;
         for (int i = 0; i < 2; i++) {
                 segments[i] = unit_segment();
-                slots[i] = permits ? unit_semaphore(segments[i], "a", permits) : unit_lock(segments[i], "a");
+                slots[i] = permits ? unit_semaphore(segments[i], "a", permits)
+                                   : unit_lock(segments[i], "a");
         }
         for (int i = 0; i < STEPS; i++) {
                 do_anything();

@@ -26,23 +26,24 @@ START_TEST(number_beyond_its_limit_is_refused_and_leaves_ret_alone) {
                 const char *text;
                 uint64_t max;
         } cases[] = {
-                { "1025", 1024 },
-                { "9", 8 },
-                { "4294967296", UINT32_MAX },
-                { "18446744073709551616", UINT64_MAX },
-                { "99999999999999999999999", UINT64_MAX },
+                        {"1025", 1024},
+                        {"9", 8},
+                        {"4294967296", UINT32_MAX},
+                        {"18446744073709551616", UINT64_MAX},
+                        {"99999999999999999999999", UINT64_MAX},
         };
         uint64_t v = 7;
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
-                assert_result(
-                        number_parse(cases[i].text, strlen(cases[i].text), cases[i].max, &v), -EINVAL);
+                assert_result(number_parse(cases[i].text, strlen(cases[i].text), cases[i].max, &v),
+                                -EINVAL);
         ck_assert_uint_eq(v, 7);
 }
 END_TEST
 
 START_TEST(number_with_anything_but_digits_is_refused) {
-        static const char *const cases[] = { "", " 1", "1 ", "+1", "-1", "1.", "0x1", "a", "1\n", "\xb2" };
+        static const char *const cases[] = {
+                        "", " 1", "1 ", "+1", "-1", "1.", "0x1", "a", "1\n", "\xb2"};
         uint64_t v = 7;
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
@@ -54,7 +55,7 @@ END_TEST
 /* ---- tokens ---- */
 
 START_TEST(token_survives_the_round_trip) {
-        static const uint64_t counters[] = { 0, 1, 4294967296, UINT64_MAX };
+        static const uint64_t counters[] = {0, 1, 4294967296, UINT64_MAX};
         char name[TOKEN_NAME_MAX + 1], text[TOKEN_TEXT_MAX];
         Token t;
 
@@ -83,12 +84,13 @@ START_TEST(token_reads_as_kind_name_epoch_counter) {
 END_TEST
 
 START_TEST(token_that_is_none_is_refused_and_leaves_ret_alone) {
-        static const char *const cases[] = { "", "lock", "lock:", "lock:a", "lock:a:", "lock:a:1",
-                "lock:a:1.", "lock:a:.1", "lock::1.1", "lock:a:1.1x", "lock:a:1.1.1", "lock:a:x.1",
-                "lock:a:4294967296.1", "lock:a:1.18446744073709551616", "lock:a:-1.1", "lock:a:1:1.1",
-                " lock:a:1.1", "Lock:a:1.1", "mutex:a:1.1", "lock:a:1 .1", "lock:a.1:1" };
+        static const char *const cases[] = {"", "lock", "lock:", "lock:a", "lock:a:", "lock:a:1",
+                        "lock:a:1.", "lock:a:.1", "lock::1.1", "lock:a:1.1x", "lock:a:1.1.1",
+                        "lock:a:x.1", "lock:a:4294967296.1", "lock:a:1.18446744073709551616",
+                        "lock:a:-1.1", "lock:a:1:1.1", " lock:a:1.1", "Lock:a:1.1", "mutex:a:1.1",
+                        "lock:a:1 .1", "lock:a.1:1"};
         char longest[TOKEN_TEXT_MAX + 8] = "lock:";
-        Token t = { .kind = 99 };
+        Token t = {.kind = 99};
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 ck_assert_msg(token_parse(cases[i], &t) == -EINVAL, "%s", cases[i]);
@@ -121,13 +123,13 @@ START_TEST(want_says_what_is_wanted) {
                 const char *text;
                 WantText want;
         } cases[] = {
-                { "lock:a", { TOKEN_LOCK, "a", false, 1, 0 } },
-                { "lock:a:shared", { TOKEN_LOCK, "a", true, 1, 0 } },
-                { "lock:a:exclusive", { TOKEN_LOCK, "a", false, 1, 0 } },
-                { "sem:a:2", { TOKEN_SEMAPHORE, "a", false, 2, 0 } },
-                { "sem:a:2:5", { TOKEN_SEMAPHORE, "a", false, 2, 5 } },
-                { "sem:a/b:4294967295:4294967295",
-                        { TOKEN_SEMAPHORE, "a/b", false, UINT32_MAX, UINT32_MAX } },
+                        {"lock:a", {TOKEN_LOCK, "a", false, 1, 0}},
+                        {"lock:a:shared", {TOKEN_LOCK, "a", true, 1, 0}},
+                        {"lock:a:exclusive", {TOKEN_LOCK, "a", false, 1, 0}},
+                        {"sem:a:2", {TOKEN_SEMAPHORE, "a", false, 2, 0}},
+                        {"sem:a:2:5", {TOKEN_SEMAPHORE, "a", false, 2, 5}},
+                        {"sem:a/b:4294967295:4294967295",
+                                        {TOKEN_SEMAPHORE, "a/b", false, UINT32_MAX, UINT32_MAX}},
         };
         WantText w;
 
@@ -143,11 +145,11 @@ START_TEST(want_says_what_is_wanted) {
 END_TEST
 
 START_TEST(want_that_is_none_is_refused_and_leaves_ret_alone) {
-        static const char *const cases[] = { "", "a", "lock:", "lock::shared", "lock:a:", "lock:a:Shared",
-                "lock:a:shared:", "lock:a:1", "sem:a", "sem:a:", "sem:a:0", "sem:a:x", "sem:a:1:",
-                "sem:a:1:0", "sem:a:1:2:3", "sem:a:-1", "sem:a:4294967296", "sem::1", "queue:a",
-                "sem:a:1:x", "sem: a" };
-        WantText w = { .kind = 99 };
+        static const char *const cases[] = {"", "a", "lock:", "lock::shared",
+                        "lock:a:", "lock:a:Shared", "lock:a:shared:", "lock:a:1", "sem:a",
+                        "sem:a:", "sem:a:0", "sem:a:x", "sem:a:1:", "sem:a:1:0", "sem:a:1:2:3",
+                        "sem:a:-1", "sem:a:4294967296", "sem::1", "queue:a", "sem:a:1:x", "sem: a"};
+        WantText w = {.kind = 99};
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 ck_assert_msg(want_parse(cases[i], &w) == -EINVAL, "%s", cases[i]);
@@ -163,25 +165,25 @@ START_TEST(duration_is_a_sum_of_numbers_with_units) {
                 const char *text;
                 uint64_t usec;
         } cases[] = {
-                { "0", 0 },
-                { "30", 30 * USEC_PER_SEC },
-                { "30s", 30 * USEC_PER_SEC },
-                { "30sec", 30 * USEC_PER_SEC },
-                { "500ms", 500000 },
-                { "500msec", 500000 },
-                { "7us", 7 },
-                { "7usec", 7 },
-                { "1min30s", 90 * USEC_PER_SEC },
-                { "1min 30s", 90 * USEC_PER_SEC },
-                { "  2h", 7200 * USEC_PER_SEC },
-                { "1hr1m", 3660 * USEC_PER_SEC },
-                { "2d", 172800 * USEC_PER_SEC },
-                { "0.5", 500000 },
-                { "1.5min", 90 * USEC_PER_SEC },
-                { "0.1s", 100000 },
-                { "0.000001", 1 },
-                { "0.0000001", 0 },
-                { "9223372036854775807us", INT64_MAX },
+                        {"0", 0},
+                        {"30", 30 * USEC_PER_SEC},
+                        {"30s", 30 * USEC_PER_SEC},
+                        {"30sec", 30 * USEC_PER_SEC},
+                        {"500ms", 500000},
+                        {"500msec", 500000},
+                        {"7us", 7},
+                        {"7usec", 7},
+                        {"1min30s", 90 * USEC_PER_SEC},
+                        {"1min 30s", 90 * USEC_PER_SEC},
+                        {"  2h", 7200 * USEC_PER_SEC},
+                        {"1hr1m", 3660 * USEC_PER_SEC},
+                        {"2d", 172800 * USEC_PER_SEC},
+                        {"0.5", 500000},
+                        {"1.5min", 90 * USEC_PER_SEC},
+                        {"0.1s", 100000},
+                        {"0.000001", 1},
+                        {"0.0000001", 0},
+                        {"9223372036854775807us", INT64_MAX},
         };
         uint64_t v;
 
@@ -193,8 +195,9 @@ START_TEST(duration_is_a_sum_of_numbers_with_units) {
 END_TEST
 
 START_TEST(duration_that_is_none_is_refused_and_leaves_ret_alone) {
-        static const char *const cases[] = { "", " ", "s", "-1", "+1", "1x", "1.s", ".5", "1..5", "1,5",
-                "1S", "30 s", "1sms", "1e3", "0x10", "inf", "infinity", "nan", "1s;", "1s\n", "\xff" };
+        static const char *const cases[] = {"", " ", "s", "-1", "+1", "1x", "1.s", ".5", "1..5",
+                        "1,5", "1S", "30 s", "1sms", "1e3", "0x10", "inf", "infinity", "nan", "1s;",
+                        "1s\n", "\xff"};
         uint64_t v = 7;
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
@@ -205,8 +208,9 @@ START_TEST(duration_that_is_none_is_refused_and_leaves_ret_alone) {
 END_TEST
 
 START_TEST(duration_too_long_is_refused_and_leaves_ret_alone) {
-        static const char *const cases[] = { "9223372036854775807", "106751992d", "9223372036855s",
-                "9223372036854775807us 1us", "9223372036854775807us 0.9us", "106751991d 106751991d" };
+        static const char *const cases[] = {"9223372036854775807", "106751992d", "9223372036855s",
+                        "9223372036854775807us 1us", "9223372036854775807us 0.9us",
+                        "106751991d 106751991d"};
         uint64_t v = 7;
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)

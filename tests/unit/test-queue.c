@@ -158,6 +158,7 @@ START_TEST(dead_tail_is_trimmed_by_who_comes_next) {
         ck_assert_uint_eq(unit_cells_used(s), 2);
         ask_abandon(&asks[0]);
         ask_abandon(&asks[3]);
+        assert_result(ask_release(&holder), 0);
         assert_slot_is_idle(s, slot);
 }
 END_TEST
@@ -167,7 +168,7 @@ START_TEST(cells_that_run_out_are_enospc_and_nothing_is_stuck) {
         size_t n = 0;
         int r = 0;
 
-        s = unit_attach((Geometry) { 8, 12, 8, 8 });
+        s = unit_attach((Geometry){8, 12, 8, 8});
         slot = unit_lock(s, "a");
         ask_init(&holder, s, slot);
         assert_result(ask_try(&holder), 1);
@@ -259,7 +260,8 @@ static void contend(Peer *me, void *data) {
 }
 
 START_TEST(ten_thousand_contended_rounds_leave_nothing_behind) {
-        Shared *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        Shared *shared =
+                        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         Peer peers[PROCESSES];
 
         ck_assert_ptr_ne(shared, MAP_FAILED);

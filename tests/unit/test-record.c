@@ -10,7 +10,7 @@ enum {
         RECORDS = 16
 };
 
-static const Geometry few = { 8, 16, 8, RECORDS };
+static const Geometry few = {8, 16, 8, RECORDS};
 
 static uint64_t owner_new(Segment *s, Owner o) {
         uint64_t info = 0;
@@ -20,8 +20,9 @@ static uint64_t owner_new(Segment *s, Owner o) {
 }
 
 static uint64_t pid_new(Segment *s, const Peer *a, const Peer *b) {
-        return owner_new(s,
-                (Owner) { .kind = RECORD_PID, .pids = { (uint32_t) a->pid, b ? (uint32_t) b->pid : 0 } });
+        return owner_new(
+                        s, (Owner){.kind = RECORD_PID,
+                                           .pids = {(uint32_t) a->pid, b ? (uint32_t) b->pid : 0}});
 }
 
 /* ---- making and freeing ---- */
@@ -116,7 +117,7 @@ START_TEST(record_that_a_word_stands_on_is_never_taken_for_stale) {
 
         ask_init(&a, s, unit_lock(s, "a"));
         a.wait.record = info =
-                owner_new(s, (Owner) { .kind = RECORD_LEASE, .lease_usec = USEC_INFINITE });
+                        owner_new(s, (Owner){.kind = RECORD_LEASE, .lease_usec = USEC_INFINITE});
         assert_result(ask_try(&a), 1);
         ck_assert(word_is_sentinel(a.grant.owner));
         while (record_new(s, RECORD_LEASE, NULL, &extra) == 0)
@@ -172,7 +173,7 @@ END_TEST
 
 START_TEST(recycled_pid_is_another_process) {
         Segment *s = unit_attach(few);
-        Ident ident, fake = { 0 };
+        Ident ident, fake = {0};
 
         assert_result(ident_read((uint32_t) getpid(), &ident), 0);
         ck_assert_uint_ne(atomic_load(&ident.start), 0);
@@ -194,7 +195,7 @@ END_TEST
 
 START_TEST(owner_that_is_gone_makes_no_record) {
         Segment *s = unit_attach(few);
-        Owner o = { .kind = RECORD_PID };
+        Owner o = {.kind = RECORD_PID};
         uint64_t info = 7;
         Peer p;
 
@@ -225,7 +226,7 @@ END_TEST
 
 START_TEST(lease_that_is_over_is_marked_so) {
         Segment *s = unit_attach(few);
-        uint64_t info = owner_new(s, (Owner) { .kind = RECORD_LEASE, .lease_usec = 0 });
+        uint64_t info = owner_new(s, (Owner){.kind = RECORD_LEASE, .lease_usec = 0});
         Record *r = record_of(s, info);
 
         assert_result(record_judge(r), 1);
@@ -237,7 +238,8 @@ END_TEST
 
 START_TEST(lease_is_renewed_while_it_lasts) {
         Segment *s = unit_attach(few);
-        uint64_t info = owner_new(s, (Owner) { .kind = RECORD_LEASE, .lease_usec = 3600 * USEC_PER_SEC });
+        uint64_t info = owner_new(
+                        s, (Owner){.kind = RECORD_LEASE, .lease_usec = 3600 * USEC_PER_SEC});
         Record *r = record_of(s, info);
         uint64_t old = atomic_load(&r->deadline);
 

@@ -11,7 +11,7 @@ enum {
         NAMES = 100
 };
 
-static const Geometry tiny = { 8, 64, 32, 64 };
+static const Geometry tiny = {8, 64, 32, 64};
 
 static Slot *find(Segment *s, uint32_t kind, const char *name) {
         uint32_t gen;
@@ -43,10 +43,10 @@ static void churn(Segment *s) {
 /* ---- names ---- */
 
 START_TEST(names_are_valid_or_not_by_length_and_bytes) {
-        static const char *const valid[] = { "a", "0", ".", "_", "/", "@", "%", "+", "a-b", "A/b.c_d@e%f+g-h",
-                "..", "//", "a-" };
-        static const char *const invalid[] = { "", "-", "-a", " ", "a b", "a:b", "a\n", "a\t", "\xc3\xa4", "a*",
-                "a?", "a,b", "a=b", "a\\b", "\"", "'", "a\x7f", "\x01" };
+        static const char *const valid[] = {"a", "0", ".", "_", "/", "@", "%", "+", "a-b",
+                        "A/b.c_d@e%f+g-h", "..", "//", "a-"};
+        static const char *const invalid[] = {"", "-", "-a", " ", "a b", "a:b", "a\n", "a\t",
+                        "\xc3\xa4", "a*", "a?", "a,b", "a=b", "a\\b", "\"", "'", "a\x7f", "\x01"};
         char longest[SEG_NAME_MAX + 2];
 
         for (size_t i = 0; i < ELEMENTSOF(valid); i++)
@@ -66,7 +66,7 @@ START_TEST(every_byte_is_judged) {
         const char *good = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/@%+-";
 
         for (int c = 1; c < 256; c++) {
-                char name[] = { 'a', (char) c, '\0' };
+                char name[] = {'a', (char) c, '\0'};
 
                 ck_assert_int_eq(segment_name_is_valid(name), strchr(good, c) != NULL);
         }
@@ -126,7 +126,7 @@ START_TEST(looking_makes_no_slot) {
 END_TEST
 
 START_TEST(names_in_one_bucket_are_told_apart) {
-        Segment *s = unit_attach((Geometry) { 1000, 8, 8, 8 });
+        Segment *s = unit_attach((Geometry){1000, 8, 8, 8});
         Slot *slots[900];
         char name[16], got[SEG_NAME_MAX + 1];
 
@@ -169,7 +169,7 @@ START_TEST(unused_names_make_room_for_new_ones) {
 END_TEST
 
 START_TEST(counter_of_a_name_never_falls_though_its_slot_was_another_names) {
-        uint64_t last[NAMES] = { 0 };
+        uint64_t last[NAMES] = {0};
         Segment *s = unit_attach(tiny);
         char name[16];
         Ask a;
@@ -290,7 +290,7 @@ START_TEST(who_comes_with_a_slot_of_the_past_is_sent_back) {
         Segment *s = unit_attach(tiny), *other = unit_attach(tiny);
         Slot *a = unit_lock(s, "a");
         Ask late, holder;
-        Grant g = { 0 };
+        Grant g = {0};
 
         ask_init(&late, s, a);
         ask_init(&holder, s, a);

@@ -6,7 +6,7 @@
 
 static void await_poke(Word *poke, uint32_t old) {
         while (atomic_load(poke) == old)
-                (void) word_sleep(&(WordSleep) { poke, old, false }, 1, USEC_INFINITE);
+                (void) word_sleep(&(WordSleep){poke, old, false}, 1, USEC_INFINITE);
 }
 
 static uint64_t owner_new(Segment *s, Owner o) {
@@ -17,7 +17,7 @@ static uint64_t owner_new(Segment *s, Owner o) {
 }
 
 static uint64_t lease_new(Segment *s, uint64_t usec) {
-        return owner_new(s, (Owner) { .kind = RECORD_LEASE, .lease_usec = usec });
+        return owner_new(s, (Owner){.kind = RECORD_LEASE, .lease_usec = usec});
 }
 
 START_TEST(death_of_the_process_pokes) {
@@ -28,7 +28,7 @@ START_TEST(death_of_the_process_pokes) {
         Peer p;
 
         peer_idle(&p);
-        info = owner_new(s, (Owner) { .kind = RECORD_PID, .pids = { (uint32_t) p.pid, 0 } });
+        info = owner_new(s, (Owner){.kind = RECORD_PID, .pids = {(uint32_t) p.pid, 0}});
         w = watch_new(s, info, poke);
         ck_assert_ptr_nonnull(w);
         ck_assert(watch_is_of(w, info));
@@ -50,8 +50,8 @@ START_TEST(death_of_either_of_two_pokes) {
 
         peer_idle(&a);
         peer_idle(&b);
-        info = owner_new(
-                s, (Owner) { .kind = RECORD_PID, .pids = { (uint32_t) a.pid, (uint32_t) b.pid } });
+        info = owner_new(s,
+                        (Owner){.kind = RECORD_PID, .pids = {(uint32_t) a.pid, (uint32_t) b.pid}});
         w = watch_new(s, info, poke);
         peer_kill(&b);
         await_poke(poke, 0);
@@ -147,7 +147,7 @@ START_TEST(waiter_behind_a_process_goes_on_when_it_dies) {
         peer_idle(&p);
         ask_init(&holder, s, a);
         holder.wait.record =
-                owner_new(s, (Owner) { .kind = RECORD_PID, .pids = { (uint32_t) p.pid, 0 } });
+                        owner_new(s, (Owner){.kind = RECORD_PID, .pids = {(uint32_t) p.pid, 0}});
         assert_result(ask_try(&holder), 1);
         ask_init(&waiter, s, a);
         ask_queue(&waiter);

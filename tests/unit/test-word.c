@@ -30,9 +30,9 @@ static void *sleeper_main(void *arg) {
 }
 
 static void sleeper_start(Sleeper *me, size_t n, bool private) {
-        *me = (Sleeper) { .n = n };
+        *me = (Sleeper){.n = n};
         for (size_t i = 0; i < n; i++)
-                me->sleeps[i] = (WordSleep) { &words[i], atomic_load(&words[i]), private };
+                me->sleeps[i] = (WordSleep){&words[i], atomic_load(&words[i]), private};
         ck_assert_int_eq(pthread_create(&me->thread, NULL, sleeper_main, me), 0);
 }
 
@@ -59,7 +59,7 @@ START_TEST(sleep_on_one_word_ends_with_a_wake) {
 END_TEST
 
 START_TEST(sleep_on_many_words_ends_with_a_wake_of_any) {
-        static const size_t woken[] = { 0, 1, 63, 126, 127 };
+        static const size_t woken[] = {0, 1, 63, 126, 127};
         Sleeper me;
 
         for (size_t i = 0; i < ELEMENTSOF(woken); i++) {
@@ -70,10 +70,10 @@ START_TEST(sleep_on_many_words_ends_with_a_wake_of_any) {
 END_TEST
 
 START_TEST(sleep_on_shared_and_private_words_together) {
-        Sleeper me = { .n = 2 };
+        Sleeper me = {.n = 2};
 
-        me.sleeps[0] = (WordSleep) { &words[0], 0, false };
-        me.sleeps[1] = (WordSleep) { &words[1], 0, true };
+        me.sleeps[0] = (WordSleep){&words[0], 0, false};
+        me.sleeps[1] = (WordSleep){&words[1], 0, true};
         ck_assert_int_eq(pthread_create(&me.thread, NULL, sleeper_main, &me), 0);
         sleeper_woken_by(&me, &words[1], true);
 }
@@ -83,7 +83,7 @@ START_TEST(word_that_differs_already_is_not_slept_on) {
         WordSleep sleeps[WORD_SLEEP_MAX];
 
         for (size_t i = 0; i < WORD_SLEEP_MAX; i++)
-                sleeps[i] = (WordSleep) { &words[i], i == WORD_SLEEP_MAX - 1, false };
+                sleeps[i] = (WordSleep){&words[i], i == WORD_SLEEP_MAX - 1, false};
         assert_result(word_sleep(&sleeps[WORD_SLEEP_MAX - 1], 1, USEC_INFINITE), 0);
         assert_result(word_sleep(sleeps, WORD_SLEEP_MAX, USEC_INFINITE), 0);
         assert_result(word_sleep(&sleeps[WORD_SLEEP_MAX - 2], 2, USEC_INFINITE), 0);
@@ -97,7 +97,7 @@ START_TEST(deadline_ends_the_sleep_and_not_early) {
                 int r;
 
                 for (size_t i = 0; i < n; i++)
-                        sleeps[i] = (WordSleep) { &words[i], 0, false };
+                        sleeps[i] = (WordSleep){&words[i], 0, false};
                 do
                         r = word_sleep(sleeps, n, deadline);
                 while (r == 0);
@@ -123,7 +123,7 @@ START_TEST(wake_reaches_another_process) {
         ck_assert_ptr_ne(word, MAP_FAILED);
         peer_start(&p, wake_parent, word);
         while (atomic_load(word) == 0)
-                assert_result(word_sleep(&(WordSleep) { word, 0, false }, 1, USEC_INFINITE), 0);
+                assert_result(word_sleep(&(WordSleep){word, 0, false}, 1, USEC_INFINITE), 0);
         peer_end(&p);
 }
 END_TEST

@@ -18,7 +18,7 @@ enum {
         ATTACHMENTS_MAX = 32
 };
 
-static char place[64];
+static char base[64], place[96];
 static Segment *attachments[ATTACHMENTS_MAX];
 
 /* Tests fork while there are keepers. */
@@ -30,13 +30,8 @@ const char *__tsan_default_options(void) {
 /* ---- a test ---- */
 
 static void place_new(void) {
-        const char *tmp = getenv("TMPDIR");
-
-        (void) snprintf(place, sizeof(place), "/dev/shm/coord-unit-XXXXXX");
-        if (!mkdtemp(place)) {
-                (void) snprintf(place, sizeof(place), "%.40s/coord-unit-XXXXXX", tmp ? tmp : "/tmp");
-                ck_assert_ptr_nonnull(mkdtemp(place));
-        }
+        (void) snprintf(place, sizeof(place), "%s/XXXXXX", base);
+        ck_assert_ptr_nonnull(mkdtemp(place));
 }
 
 static int entry_remove(const char *path, const struct stat *st, int type, struct FTW *where) {
@@ -61,11 +56,27 @@ void unit_fact(Suite *s, const TTest *test) {
         suite_add_tcase(s, tc);
 }
 
+static bool base_new(void) {
+        const char *tmp = getenv("TMPDIR");
+
+        (void) snprintf(base, sizeof(base), "/dev/shm/coord-unit-XXXXXX");
+        if (mkdtemp(base))
+                return true;
+        (void) snprintf(base, sizeof(base), "%.40s/coord-unit-XXXXXX", tmp ? tmp : "/tmp");
+        return mkdtemp(base) != NULL;
+}
+
 int unit_run(Suite *s) {
         SRunner *runner = srunner_create(s);
         int failed;
 
+        if (!base_new()) {
+                perror("coord-unit-XXXXXX");
+                return EXIT_FAILURE;
+        }
         srunner_run_all(runner, CK_ENV);
+        /* What failed tests left behind. */
+        (void) nftw(base, entry_remove, 16, FTW_DEPTH | FTW_PHYS);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
         return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -92,7 +103,7 @@ Place unit_place(Geometry g) {
         static char state[sizeof(place) + 8];
 
         (void) snprintf(state, sizeof(state), "%s/state", place);
-        return (Place) { .runtime_dir = place, .state_dir = state, .geometry = g };
+        return (Place){.runtime_dir = place, .state_dir = state, .geometry = g};
 }
 
 static Segment *attach(Geometry g, bool thread_owned) {
@@ -118,11 +129,11 @@ Segment *unit_attach(Geometry g) {
 }
 
 Segment *unit_attach_threaded(void) {
-        return attach((Geometry) { 32, 256, 128, 128 }, true);
+        return attach((Geometry){32, 256, 128, 128}, true);
 }
 
 Segment *unit_segment(void) {
-        return attach((Geometry) { 32, 256, 128, 128 }, false);
+        return attach((Geometry){32, 256, 128, 128}, false);
 }
 
 void unit_detach(Segment *s) {
@@ -170,13 +181,13 @@ void unit_resize(Segment *s, Slot *slot, uint32_t capacity) {
 
 void ask_init(Ask *a, Segment *s, Slot *slot) {
         memset(a, 0, sizeof(*a));
-        a->wait = (Wait) {
-                .s = s,
-                .slot = slot,
-                .gen = atomic_load(&slot->gen),
-                .grant = &a->grant,
-                .info = atomic_load(&s->info),
-                .permits = 1,
+        a->wait = (Wait){
+                        .s = s,
+                        .slot = slot,
+                        .gen = atomic_load(&slot->gen),
+                        .grant = &a->grant,
+                        .info = atomic_load(&s->info),
+                        .permits = 1,
         };
 }
 
@@ -223,7 +234,8 @@ int ask_release(Ask *a) {
 bool ask_is_awake(const Ask *a) {
         const Wait *w = &a->wait;
 
-        if (w->look_at <= clock_usec(CLOCK_BOOTTIME) || atomic_load(&w->s->cells[w->cell].poke) != w->poke)
+        if (w->look_at <= clock_usec(CLOCK_BOOTTIME) ||
+                        atomic_load(&w->s->cells[w->cell].poke) != w->poke)
                 return true;
         for (size_t i = 0; i < w->n_words; i++)
                 if (atomic_load(w->words[i].word) != w->words[i].value)
@@ -287,7 +299,7 @@ void peer_start(Peer *p, void (*body)(Peer *me, void *data), void *data) {
         p->pid = fork();
         ck_assert_int_ge(p->pid, 0);
         if (p->pid == 0) {
-                Peer me = { .pid = getpid(), .in = to[0], .out = from[1] };
+                Peer me = {.pid = getpid(), .in = to[0], .out = from[1]};
 
                 safe_close(to[1]);
                 safe_close(from[0]);
