@@ -279,18 +279,24 @@ void hold_reap(Segment *s, Entry *e, uint32_t v) {
 
 /* The head may sleep on our word and would not learn that it stands on a record from now on, should we die
  * right after: so it is told before, by a poke, and finds MOVING. */
-int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info) {
-        Record *r = &s->records[(uint32_t) info % s->n_records];
+/* Where nobody queues there is nobody to tell. Only for a hold of one word. */
+static bool move_alone(Segment *s, Entry *e, uint64_t info) {
+        uint32_t v = atomic_load(&e->word) & ~WORD_WAITERS;
+
+        atomic_store(&e->info, info);
+        (void) atomic_fetch_or(&e->flags, ENTRY_MOVING);
+        STEP(RECORD_MOVING);
+        if (!atomic_compare_exchange_strong(&e->word, &v, WORD_SENTINEL | (uint32_t) info))
+                return false;
+        STEP(RECORD_STANDS);
+        keeper_drop_entry(s, &e->word);
+        return true;
+}
+
+static uint32_t move_each(Segment *s, Slot *slot, uint64_t fence, uint64_t info, bool locked) {
         uint32_t moved = 0;
         EntryWalk walk;
-        bool locked;
 
-        atomic_store(&r->fence, fence);
-        atomic_store(&r->slot, slot_index(s, slot) + 1);
-        STEP(RECORD_WRITTEN);
-        /* A stopped process may keep the queue lock; then the word's change must do. */
-        locked = structure_lock(s, &slot->qlock,
-                                 usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC)) >= 0;
         for (Entry *e = &slot->gate; e;
                         e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
                                              : entry_next(s, &walk)) {
@@ -304,8 +310,27 @@ int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info) {
                 word_to_record(s, e, info);
                 moved++;
         }
-        if (locked)
-                structure_unlock(s, &slot->qlock);
+        return moved;
+}
+
+int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info) {
+        Record *r = &s->records[(uint32_t) info % s->n_records];
+        uint32_t moved = 0;
+        bool locked;
+
+        atomic_store(&r->fence, fence);
+        atomic_store(&r->slot, slot_index(s, slot) + 1);
+        STEP(RECORD_WRITTEN);
+        if (atomic_load(&slot->gate.fence) == fence && move_alone(s, &slot->gate, info))
+                moved = 1;
+        else {
+                /* A stopped process may keep the queue lock; then the word's change must do. */
+                locked = structure_lock(s, &slot->qlock,
+                                         usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC)) >= 0;
+                moved = move_each(s, slot, fence, info, locked);
+                if (locked)
+                        structure_unlock(s, &slot->qlock);
+        }
         record_disown(s, info);
         if (moved == 0)
                 record_free(s, info);

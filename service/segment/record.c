@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -84,7 +83,7 @@ int ident_read(uint32_t pid, Ident *ret) {
                 return -ESRCH;
         atomic_store(&ret->pid, pid);
         atomic_store(&ret->inode, fd >= 0 ? pidfd_inode(fd) : 0);
-        atomic_store(&ret->start, start_time(pid));
+        atomic_store(&ret->start, atomic_load(&ret->inode) != 0 ? 0 : start_time(pid));
         /* It may have ended, and its id be another's, between the two looks. */
         if (fd >= 0 && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0)
                 return -ESRCH;
@@ -205,29 +204,26 @@ int record_new(Segment *s, uint32_t kind, const char *description, uint64_t *ret
         return 0;
 }
 
-/* Of the process: the calling thread may have a name of its own. */
-static void process_name(char ret[17]) {
-        _cleanup_(closep) int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, ret, 16);
-
-        if (n > 0)
-                ret[n - 1] = '\0';
-        else
-                (void) prctl(PR_GET_NAME, ret);
-}
-
 int record_new_process(Segment *s, uint64_t *ret_info) {
-        char name[17] = "";
         uint64_t info;
         int r;
 
         r = record_new(s, RECORD_PROCESS, NULL, &info);
         if (r < 0)
                 return r;
-        process_name(name);
-        text_store(s->records[(uint32_t) info].command, 2, name);
+        text_store(s->records[(uint32_t) info].command, 2, program_invocation_short_name);
         (void) ident_read((uint32_t) getpid(), &s->records[(uint32_t) info].who[0]);
         *ret_info = info;
+        return 0;
+}
+
+/* Ourselves we know already. */
+static int ident_of(const Record *mine, uint32_t pid, Ident *ret) {
+        if (!mine || atomic_load(&mine->who[0].pid) != pid)
+                return ident_read(pid, ret);
+        atomic_store(&ret->pid, pid);
+        atomic_store(&ret->inode, atomic_load(&mine->who[0].inode));
+        atomic_store(&ret->start, atomic_load(&mine->who[0].start));
         return 0;
 }
 
@@ -241,7 +237,7 @@ int record_new_owner(Segment *s, const Owner *owner, const char *description, ui
                 return r;
         rec = &s->records[(uint32_t) info];
         for (unsigned i = 0; r >= 0 && i < 2 && owner->pids[i] != 0; i++)
-                r = ident_read(owner->pids[i], &rec->who[i]);
+                r = ident_of(mine, owner->pids[i], &rec->who[i]);
         if (r < 0) {
                 record_free(s, info);
                 return r;
@@ -251,7 +247,7 @@ int record_new_owner(Segment *s, const Owner *owner, const char *description, ui
                                 usec_add(clock_usec(CLOCK_BOOTTIME), owner->lease_usec));
         /* Of a lease it only tells who asked for it. */
         if (owner->kind != RECORD_PID)
-                (void) ident_read((uint32_t) getpid(), &rec->who[0]);
+                (void) ident_of(mine, (uint32_t) getpid(), &rec->who[0]);
         for (unsigned i = 0; mine && i < 2; i++)
                 atomic_store(&rec->command[i], atomic_load(&mine->command[i]));
         *ret_info = info;
