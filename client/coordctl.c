@@ -214,7 +214,7 @@ static int dispatch(Ctl *ctl, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-        Ctl ctl = {.scope = COORD_CLIENT_SYSTEM};
+        static Ctl ctl = {.scope = COORD_CLIENT_SYSTEM};
         int r, status;
 
         opterr = 0;
@@ -224,7 +224,7 @@ int main(int argc, char **argv) {
                 return EX_OSERR;
         }
         status = dispatch(&ctl, argc, argv);
-        ctl.client = coord_client_unref(ctl.client);
+        /* The client goes with the process: ending its threads one by one would only cost time. */
         if (status == CTL_DONE)
                 status = ctl_close_stdout();
         return status;

@@ -20,6 +20,7 @@
 #define TICK_NS 2000000
 #define STILL_NS UINT64_C(20000000)  /* nobody was granted anything for so long */
 #define STOP_NS UINT64_C(1000000000) /* nobody is stopped for longer */
+#define SPARE_NS UINT64_C(50000000)  /* who waits for longer is not struck from outside */
 
 struct chair {
         pid_t pid; /* 0: empty */
@@ -133,11 +134,24 @@ static void workers_continue(bool all) {
         }
 }
 
+/* A stop and a signal make a sleeper look again: that would be the rescue of one who was forgotten. */
+static bool waits_long(const struct seat *seat) {
+        uint64_t now = now_ns();
+
+        for (unsigned t = 0; t < THREADS_MAX; t++) {
+                uint64_t since = atomic_load(&seat->threads[t].since);
+
+                if (since > 0 && now > since && now - since > SPARE_NS)
+                        return true;
+        }
+        return false;
+}
+
 static void strike_from_outside(void) {
         uint64_t dice = random_next(&conductor_random);
         struct chair *c = &chairs[(dice >> 32) % shared->options.procs];
 
-        if (c->pid == 0 || dice % 100 > 8)
+        if (c->pid == 0 || dice % 100 > 8 || waits_long(&shared->seats[c - chairs]))
                 return;
         if (dice % 100 < 4) {
                 condemn(c);
