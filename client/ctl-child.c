@@ -13,7 +13,7 @@
  * and none acts twice.
  *
  * Until it execs the child shares coordctl's memory: copying that would cost a tenth of a short run.
- * Therefore it runs on a stack of its own, and writes to that and to errno alone (which it shares with
+ * Therefore (clone(), CLONE_VM) it runs on a stack of its own, and writes to that and to errno alone (which it shares with
  * coordctl's main thread, since that is what the C library takes it for). It calls nothing that
  * allocates, locks or can be cancelled. Until it is out of here coordctl calls nothing that looks at
  * errno; a second pipe tells, whose end closes by the exec or brings the errno of a failed one.
@@ -30,13 +30,6 @@
 
 /* What execvp() needs beside a copy of the arguments. */
 #define CHILD_STACK_BYTES (128 * 1024)
-
-/* The sanitizers keep books on each thread, which two processes would write into at once. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define CHILD_CLONE_FLAGS SIGCHLD
-#else
-#define CHILD_CLONE_FLAGS (CLONE_VM | SIGCHLD)
-#endif
 
 typedef struct ChildStart {
         Run *run;
@@ -89,18 +82,34 @@ static int child_main(void *arg) {
         _exit(error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE);
 }
 
-/* A stack that nothing frees: there is one child, and coordctl ends soon after it. */
-static void *new_stack_top(char **command) {
-        size_t bytes = CHILD_STACK_BYTES;
-        char *stack;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 
-        while (*command++)
-                bytes += 2 * sizeof(char *);
+/* These keep books on each thread, which two processes must not write into at once. */
+static pid_t child_create(ChildStart *start) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(child_main(start));
+        return pid;
+}
+
+#else
+
+/* The stack is freed by nothing: there is one child, and coordctl ends soon after it. */
+static pid_t child_create(ChildStart *start) {
+        size_t bytes = CHILD_STACK_BYTES;
+        char **argument, *stack;
+
+        for (argument = start->run->command; *argument; argument++)
+                bytes += 2 * sizeof(*argument);
         bytes = (bytes + 4095) & ~(size_t) 4095;
         stack = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-        return stack == MAP_FAILED ? NULL : stack + bytes;
+        return stack == MAP_FAILED ? -1
+                                   : clone(child_main, stack + bytes, CLONE_VM | SIGCHLD, start);
 }
+
+#endif
 
 /**
  * child_start() - create the child; it waits for child_go()
@@ -111,12 +120,11 @@ static void *new_stack_top(char **command) {
  */
 int child_start(Run *run) {
         static ChildStart start;
-        void *stack = new_stack_top(run->command);
         int go[2] = {-EBADF, -EBADF}, report[2] = {-EBADF, -EBADF}, r = 0;
         sigset_t all;
 
         (void) sigfillset(&all);
-        if (!stack || sigprocmask(SIG_SETMASK, &all, &run->mask) < 0 || pipe2(go, O_CLOEXEC) < 0 ||
+        if (sigprocmask(SIG_SETMASK, &all, &run->mask) < 0 || pipe2(go, O_CLOEXEC) < 0 ||
                         pipe2(report, O_CLOEXEC) < 0)
                 r = -errno;
         run->go_fd = go[1];
@@ -128,7 +136,7 @@ int child_start(Run *run) {
                         .report_fd = report[1],
         };
         if (r == 0) {
-                run->child = clone(child_main, stack, CHILD_CLONE_FLAGS, &start);
+                run->child = child_create(&start);
                 if (run->child < 0)
                         r = -errno;
         }

@@ -65,9 +65,7 @@ static bool lock_is_stuck(const Wait *w, Party *target, bool *ret_target) {
         EntryWalk walk;
         Party *h;
 
-        for (Entry *e = &w->slot->gate; e;
-                        e = e == &w->slot->gate ? entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk)
-                                                : entry_next(w->s, &walk)) {
+        SLOT_EACH_ENTRY (e, w->s, w->slot, walk) {
                 if (e == own || (w->shared && e != &w->slot->gate))
                         continue;
                 h = holder_of(w->s, e);

@@ -156,10 +156,8 @@ static int holders_collect(Builder *b, Segment *s, Slot *slot, struct coord_entr
         EntryWalk walk;
         int r = 0;
 
-        for (Entry *e = &slot->gate; e && r >= 0;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk)) {
-                if (!entry_is_held(s, e))
+        SLOT_EACH_ENTRY (e, s, slot, walk) {
+                if (r < 0 || !entry_is_held(s, e))
                         continue;
                 taken++;
                 r = holder_add(b, s, out, &cap, e,

@@ -73,9 +73,7 @@ static unsigned count_own(Segment *s, Slot *slot, Found *ret) {
         unsigned n = 0;
         EntryWalk walk;
 
-        for (Entry *e = &slot->gate; e;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk)) {
+        SLOT_EACH_ENTRY (e, s, slot, walk) {
                 uint64_t fence = atomic_load(&e->fence);
                 Record *r = record_of(s, atomic_load(&e->info));
 
@@ -234,9 +232,9 @@ PUBLIC int coord_break(coord_client *c, const char *name) {
         if (geteuid() != 0 && !(c->flags & COORD_CLIENT_USER))
                 return client_fail(-EPERM, "only an administrator may break '%s'", name);
         slot = slot_by_name(s, kind, name);
-        for (Entry *e = slot ? &slot->gate : NULL; e;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk)) {
+        if (!slot)
+                return client_fail(-ESTALE, "nobody holds '%s'", name);
+        SLOT_EACH_ENTRY (e, s, slot, walk) {
                 uint64_t fence = atomic_load(&e->fence);
 
                 if (word_tid(atomic_load(&e->word)) != 0 && fence != 0)

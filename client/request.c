@@ -107,10 +107,8 @@ static void holder_text(Segment *s, Slot *slot, char *ret, size_t size) {
         Record *r = NULL;
 
         ret[0] = '\0';
-        for (Entry *e = &slot->gate; e && !r;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk))
-                if (word_tid(atomic_load(&e->word)) != 0)
+        SLOT_EACH_ENTRY (e, s, slot, walk)
+                if (!r && word_tid(atomic_load(&e->word)) != 0)
                         r = record_of(s, atomic_load(&e->info));
         if (!r)
                 return;
@@ -235,10 +233,11 @@ int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint
                 return 0;
         }
         r = table_get(s, key, deadline_of(MAX_OF(timeout_usec, LOOKUP_TRY_USEC)), ret, ret_gen);
-        return r == -ENOSPC ? client_fail(r, "%s is full: too many names are in use at once", s->path)
-                : r == -ETIMEDOUT && timeout_usec == 0 ? -EAGAIN
-                : r < 0 ? client_fail(r, "can't use %s: %s", s->path, strerror(-r))
-                        : 0;
+        return r == -ENOSPC ? client_fail(r, "%s is full: too many names are in use at once",
+                                              s->path)
+               : r == -ETIMEDOUT && timeout_usec == 0 ? -EAGAIN
+               : r < 0 ? client_fail(r, "can't use %s: %s", s->path, strerror(-r))
+                       : 0;
 }
 
 int request_lookup(coord_client *c,

@@ -77,9 +77,7 @@ static uint64_t slot_digest(coord_client *c, Segment *s, Slot *slot, uint64_t h)
 
         h = mix(h, atomic_load(&slot->counter));
         h = mix(h, atomic_load(&slot->capacity));
-        for (Entry *e = &slot->gate; e;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk)) {
+        SLOT_EACH_ENTRY (e, s, slot, walk) {
                 bool held = entry_is_held(s, e);
 
                 h = mix(h, held ? atomic_load(&e->fence) + 1 : 0);

@@ -198,7 +198,7 @@ Entry *hold_find(Segment *s, Slot *slot, uint64_t fence) {
 
         if (atomic_load(&slot->gate.fence) == fence && word_tid(atomic_load(&slot->gate.word)) != 0)
                 return &slot->gate;
-        for (Entry *e = entry_first(s, slot, SEG_PERMITS_MAX, &walk); e; e = entry_next(s, &walk))
+        SLOT_EACH_MEMBER (e, s, slot, walk)
                 if (atomic_load(&e->fence) == fence && word_tid(atomic_load(&e->word)) != 0)
                         return e;
         return NULL;
@@ -240,21 +240,28 @@ static bool entry_end(Segment *s, Slot *slot, Entry *e, uint64_t fence, bool aba
         return true;
 }
 
+/* Only a thread's exclusive hold may have a cell in the queue that has to go with it. */
+static bool end_needs_queue(const Slot *slot, uint64_t fence) {
+        uint32_t tid = word_tid(atomic_load(&slot->gate.word));
+
+        return atomic_load(&slot->gate.fence) == fence && tid != 0 && !word_is_sentinel(tid);
+}
+
 int hold_end(Segment *s, Slot *slot, uint64_t fence, bool abandoned, bool locked) {
+        bool lock = !locked && end_needs_queue(slot, fence), ended;
         EntryWalk walk;
-        bool ended;
         int r;
 
-        if (!locked) {
+        if (lock) {
                 r = structure_lock(s, &slot->qlock, USEC_INFINITE);
                 if (r < 0)
                         return r;
         }
         ended = entry_end(s, slot, &slot->gate, fence, abandoned);
-        for (Entry *e = entry_first(s, slot, SEG_PERMITS_MAX, &walk); e; e = entry_next(s, &walk))
+        SLOT_EACH_MEMBER (e, s, slot, walk)
                 if (word_tid(atomic_load(&e->word)) != 0)
                         ended |= entry_end(s, slot, e, fence, abandoned);
-        if (!locked)
+        if (lock)
                 structure_unlock(s, &slot->qlock);
         if (ended)
                 bell_ring(s, slot);
@@ -297,9 +304,7 @@ static uint32_t move_each(Segment *s, Slot *slot, uint64_t fence, uint64_t info,
         uint32_t moved = 0;
         EntryWalk walk;
 
-        for (Entry *e = &slot->gate; e;
-                        e = e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, &walk)
-                                             : entry_next(s, &walk)) {
+        SLOT_EACH_ENTRY (e, s, slot, walk) {
                 if (atomic_load(&e->fence) != fence || word_tid(atomic_load(&e->word)) == 0)
                         continue;
                 atomic_store(&e->info, info);
@@ -340,7 +345,7 @@ int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info) {
 static Entry *free_reader(Segment *s, Slot *slot) {
         EntryWalk walk;
 
-        for (Entry *e = entry_first(s, slot, SEG_PERMITS_MAX, &walk); e; e = entry_next(s, &walk)) {
+        SLOT_EACH_MEMBER (e, s, slot, walk) {
                 Keeper *k = keeper_for(s, &e->word);
                 uint32_t v = atomic_load(&e->word);
 

@@ -142,8 +142,7 @@ static bool record_is_stale(Segment *s, Record *r) {
         if (atomic_load(&s->slots[slot - 1].gate.word) & WORD_SENTINEL &&
                         word_record(word_tid(atomic_load(&s->slots[slot - 1].gate.word))) == me)
                 return false;
-        for (Entry *e = entry_first(s, &s->slots[slot - 1], SEG_PERMITS_MAX, &w); e;
-                        e = entry_next(s, &w)) {
+        SLOT_EACH_MEMBER (e, s, &s->slots[slot - 1], w) {
                 uint32_t v = word_tid(atomic_load(&e->word));
 
                 if (word_is_sentinel(v) && word_record(v) == me)

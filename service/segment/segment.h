@@ -245,6 +245,16 @@ typedef struct EntryWalk {
 /* Walks the words of a slot: for (Entry *e = entry_first(s, slot, n, &w); e; e = entry_next(s, &w)). */
 Entry *entry_first(Segment *s, const Slot *slot, uint32_t n, EntryWalk *w);
 Entry *entry_next(Segment *s, EntryWalk *w);
+/* The same, from a slot's gate through every word it has. */
+static inline Entry *entry_after(Segment *s, Slot *slot, Entry *e, EntryWalk *w) {
+        return e == &slot->gate ? entry_first(s, slot, SEG_PERMITS_MAX, w) : entry_next(s, w);
+}
+#define SLOT_EACH_ENTRY(e, s, slot, walk)                                                          \
+        for (Entry *e = &(slot)->gate; e; e = entry_after(s, slot, e, &(walk)))
+#define SLOT_EACH_MEMBER(e, s, slot, walk)                                                         \
+        for (Entry *e = entry_first(s, slot, SEG_PERMITS_MAX, &(walk)); e;                         \
+                        e = entry_next(s, &(walk)))
+
 static inline uint32_t slot_entries(const Segment *s, const Slot *slot) {
         uint32_t n = atomic_load(&slot->extents);
 
@@ -464,7 +474,8 @@ static inline bool one_fast(Segment *s,
                             atomic_load_explicit(&local->hint_index, memory_order_relaxed) >=
                                             limit ||
                             atomic_load_explicit(&slot->gate.word, memory_order_relaxed) != 0 ||
-                            atomic_load_explicit(&slot->flags, memory_order_relaxed) & ~SLOT_PINNED))
+                            atomic_load_explicit(&slot->flags, memory_order_relaxed) &
+                                            ~SLOT_PINNED))
                 return false;
         k = atomic_load_explicit(&node_of(s, e)->keeper, memory_order_acquire);
         if (UNLIKELY(k == 0 || k > KEEPERS_MAX))

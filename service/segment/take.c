@@ -154,8 +154,7 @@ static int readers_gone(Wait *w) {
         EntryWalk walk;
         uint32_t v;
 
-        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                        e = entry_next(w->s, &walk)) {
+        SLOT_EACH_MEMBER (e, w->s, w->slot, walk) {
                 if (e == own || atomic_load(&e->word) == 0)
                         continue;
                 if (entry_examine(w, e, &v) == 0)
@@ -173,8 +172,7 @@ static bool readers_are(Wait *w, bool deaths) {
         Entry *own = w->own ? w->own->entry : NULL;
         EntryWalk walk;
 
-        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                        e = entry_next(w->s, &walk))
+        SLOT_EACH_MEMBER (e, w->s, w->slot, walk)
                 if (e != own && (atomic_load(&e->word) & mask) != 0)
                         return true;
         return false;
@@ -265,8 +263,7 @@ static int take_shared(Wait *w) {
                         if (!atomic_compare_exchange_strong(&gate->word, &v, v & ~WORD_DIED))
                                 continue;
                 }
-                for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                                e = entry_next(w->s, &walk)) {
+                SLOT_EACH_MEMBER (e, w->s, w->slot, walk) {
                         v = atomic_load(&e->word);
                         if (word_tid(v) != 0 || entry_examine(w, e, &v) == 0)
                                 continue;
@@ -281,8 +278,7 @@ static int take_shared(Wait *w) {
                         break;
         }
         /* As many readers as there can be: any of them will do. */
-        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                        e = entry_next(w->s, &walk))
+        SLOT_EACH_MEMBER (e, w->s, w->slot, walk)
                 if (entry_examine(w, e, &v) == 1)
                         wait_until(w, 0);
         return 0;
@@ -320,8 +316,7 @@ static uint32_t permits_over(Wait *w, uint32_t capacity) {
 
         if (!(atomic_load(&w->slot->flags) & SLOT_OVER))
                 return 0;
-        for (Entry *e = entry_first(w->s, w->slot, SEG_PERMITS_MAX, &walk); e;
-                        e = entry_next(w->s, &walk))
+        SLOT_EACH_MEMBER (e, w->s, w->slot, walk)
                 if (i++ >= capacity && word_tid(atomic_load(&e->word)) != 0 &&
                                 entry_examine(w, e, &v) == 0)
                         over++;

@@ -16,20 +16,18 @@ import traceback
 
 COORDCTL = os.environ["COORDCTL"]
 
-# Writes what it catches to descriptor argv[1]; exits with 9 when told by SIGTERM.
+# Writes what it gets of the signals argv[2:] to descriptor argv[1]; exits with 9 when told by SIGTERM.
 CATCHER = """
 import os, signal, sys
 fd = int(sys.argv[1])
-def caught(number, frame):
-    os.write(fd, b"%d\\n" % number)
-    if number == signal.SIGTERM:
-        os._exit(9)
-for number in sys.argv[2:]:
-    signal.signal(int(number), caught)
-signal.signal(signal.SIGTERM, caught)
+wanted = {signal.SIGTERM, *map(int, sys.argv[2:])}
+signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 os.write(fd, b"ready %d\\n" % os.getpid())
 while True:
-    signal.pause()
+    number = signal.sigwait(wanted)
+    os.write(fd, b"%d\\n" % number)
+    if number == signal.SIGTERM:
+        sys.exit(9)
 """
 
 
@@ -205,7 +203,7 @@ def background_reader_is_stopped_until_fg(t):
 
 def ctrl_z_and_ctrl_c_while_it_waits(t):
     holder, _ = t.catcher(foreground=False)
-    pid = t.start(COORDCTL, "run", "--verbose", "x", "true")
+    pid = t.start(COORDCTL, "run", "x", "true")
     with subprocess.Popen([COORDCTL, "--json", "watch", "x"], stdout=subprocess.PIPE, text=True) as watch:
         assert any('"Waiting"' in line and f'"pid":{pid},' in line for line in watch.stdout)
         watch.terminate()

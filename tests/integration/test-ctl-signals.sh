@@ -53,16 +53,14 @@ ignored_signals_stay_ignored() {
         expect_end 0 "$waiter"
 }
 
-# A child that writes each signal it gets, then "ready".
+# A command that writes each of the signals that it gets, after "ready".
 catcher='import os, signal, sys
-def caught(number, frame):
-    os.write(fd, b"%d\n" % number)
-for number in map(int, sys.argv[2:]):
-    signal.signal(number, caught)
+wanted = set(map(int, sys.argv[2:]))
+signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 fd = os.open(sys.argv[1], os.O_WRONLY)
 os.write(fd, b"ready\n")
 while True:
-    signal.pause()'
+    os.write(fd, b"%d\n" % signal.sigwait(wanted))'
 
 signals_are_passed_on() {
         local numbers=() signal number got
@@ -175,10 +173,10 @@ loss_signal_can_be_chosen() {
         fifos up
         start run --on-loss=USR1 x python3 -c '
 import signal, sys
-signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(33))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 open(sys.argv[1], "w").close()
-while True:
-    signal.pause()' "$work/up" 2>"$work/broken"
+signal.sigwait({signal.SIGUSR1})
+sys.exit(33)' "$work/up" 2>"$work/broken"
         pid=$!
         read -r line <"$work/up"
         expect 0 ctl break x

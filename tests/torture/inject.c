@@ -36,9 +36,22 @@ static uint64_t *random_state(void) {
         return &stranger_random;
 }
 
+static void trace(unsigned step) {
+        uint64_t i = atomic_fetch_add_explicit(&shared->n_traces, 1, memory_order_relaxed);
+        struct trace *t = &shared->traces[i % TRACE_LENGTH];
+
+        atomic_store_explicit(&t->at, now_ns(), memory_order_relaxed);
+        atomic_store_explicit(&t->incarnation, own_incarnation, memory_order_relaxed);
+        atomic_store_explicit(&t->step, (uint16_t) step, memory_order_relaxed);
+        atomic_store_explicit(&t->thread,
+                        (uint16_t) (current_actor ? current_actor->thread : THREADS_MAX),
+                        memory_order_relaxed);
+}
+
 static void note(unsigned step) {
         struct seat *seat = &shared->seats[seat_index];
 
+        trace(step);
         atomic_fetch_add_explicit(&shared->hits[step], 1, memory_order_relaxed);
         if (current_actor)
                 atomic_store_explicit(&current_actor->state->step, step + 1, memory_order_relaxed);

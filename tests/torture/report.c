@@ -16,6 +16,8 @@
 
 #include "segment/layout.h"
 
+#define TRACES_SHOWN 1000u
+
 static const char *const count_names[COUNTS] = {
                 [COUNT_GRANTS] = "grants",
                 [COUNT_ROUNDS] = "rounds",
@@ -70,6 +72,19 @@ static bool worth_showing(const Header *h, const uint8_t *base, const Slot *slot
         return false;
 }
 
+/* Who waits, and whom somebody waits for. */
+static bool cell_matters(const Header *h, const uint8_t *base, uint32_t slot, uint32_t at) {
+        const Cell *cells = (const Cell *) (base + h->off_cells);
+
+        if (cells[at].slot == slot + 1 && (cells[at].own & WORD_TID) != 0)
+                return true;
+        for (uint32_t i = 1; i < h->n_cells; i++)
+                if (cells[i].slot == slot + 1 && (cells[i].own & WORD_TID) != 0 &&
+                                (cells[i].pred & PRED_INDEX) == at)
+                        return true;
+        return false;
+}
+
 static void show_slot(const Header *h, const uint8_t *base, uint32_t i) {
         const Slot *slot = (const Slot *) (base + h->off_slots) + i;
         char name[sizeof(slot->name)];
@@ -95,7 +110,7 @@ static void show_slot(const Header *h, const uint8_t *base, uint32_t i) {
         for (uint32_t k = 1; k < h->n_cells; k++) {
                 const Cell *c = (const Cell *) (base + h->off_cells) + k;
 
-                if (c->slot != i + 1 || ((c->own & WORD_TID) == 0 && k != slot->tail))
+                if (!cell_matters(h, base, i, k))
                         continue;
                 fprintf(stderr,
                                 "    cell %u: own 0x%08x pred 0x%" PRIx64
@@ -173,6 +188,20 @@ static void show_seats(void) {
                 }
 }
 
+/* The last steps, the oldest first. */
+static void show_traces(void) {
+        uint64_t n = atomic_load(&shared->n_traces);
+        uint64_t from = n > TRACES_SHOWN ? n - TRACES_SHOWN : 0;
+
+        for (uint64_t i = from; i < n; i++) {
+                const struct trace *t = &shared->traces[i % TRACE_LENGTH];
+
+                fprintf(stderr, "  %" PRIu64 " process %d thread %u %s\n", t->at,
+                                (int) shared->pids[t->incarnation], t->thread,
+                                inject_step_name(t->step));
+        }
+}
+
 /**
  * report_state() - who does what, what the library lists, and the words as they are
  */
@@ -180,6 +209,8 @@ void report_state(void) {
         pid_t pid;
 
         fprintf(stderr, "torture: the state:\n");
+        if (shared->options.verbose)
+                show_traces();
         show_seats();
         show_words();
         pid = fork();

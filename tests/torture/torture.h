@@ -122,6 +122,16 @@ enum {
         COUNTS,
 };
 
+/* The last steps of everybody, for whoever has to find out what went wrong. */
+#define TRACE_LENGTH 4096u
+
+struct trace {
+        _Atomic uint64_t at;
+        _Atomic uint32_t incarnation;
+        _Atomic uint16_t step;
+        _Atomic uint16_t thread; /* THREADS_MAX: one of the library's */
+};
+
 struct shared {
         struct options options;
         char directory[64];
@@ -140,6 +150,8 @@ struct shared {
         _Atomic uint32_t gone[INCARNATIONS_MAX]; /* waited for by the parent */
         pid_t pids[INCARNATIONS_MAX];
         _Atomic uint64_t churn[CHURN_NAMES]; /* last counter; written under the lock of that name */
+        _Atomic uint64_t n_traces;
+        struct trace traces[TRACE_LENGTH];
         _Atomic uint64_t n_records;
         struct record records[RECORDS_MAX];
 };
