@@ -73,6 +73,12 @@ static void slot_give_back(coord_slot *slot) {
         slot_void(slot);
 }
 
+void slot_abandon(coord_slot *slot) {
+        wait_abandon(&slot->wait);
+        slot_forget_records(slot);
+        slot_void(slot);
+}
+
 /* Under the worker's lock: 0 still waiting, else it is over. */
 int slot_step(coord_slot *slot) {
         int r = wait_step(&slot->wait);
@@ -81,11 +87,8 @@ int slot_step(coord_slot *slot) {
                 r = -ECANCELED;
         if (r == 0 && slot->deadline <= clock_usec(CLOCK_MONOTONIC))
                 r = -ETIMEDOUT;
-        if (r < 0) {
-                wait_abandon(&slot->wait);
-                slot_forget_records(slot);
-                slot_void(slot);
-        }
+        if (r < 0)
+                slot_abandon(slot);
         return r;
 }
 
@@ -93,11 +96,9 @@ void slots_drop(coord_slot *slot, bool waiting) {
         while (slot) {
                 coord_slot *next = slot->next;
 
-                if (waiting) {
-                        wait_abandon(&slot->wait);
-                        slot_forget_records(slot);
-                        slot_void(slot);
-                } else
+                if (waiting)
+                        slot_abandon(slot);
+                else
                         slot_give_back(slot);
                 slot_release(slot);
                 slot = next;
@@ -235,25 +236,36 @@ static bool slot_unlink(coord_slot **list, coord_slot *slot) {
         return false;
 }
 
-/* Takes the slot from whoever has it: true if its outcome was not told yet. */
-static bool slot_take_back(Service *v, coord_slot *slot) {
-        bool mine = false;
+static bool slot_is_in(const coord_slot *list, const coord_slot *slot) {
+        for (; list; list = list->next)
+                if (list == slot)
+                        return true;
+        return false;
+}
 
-        for (Worker *w = v->workers; w && !mine; w = w->next) {
+/* The worker itself leaves the queue: were we to do it, it would still sleep on the predecessor's word,
+ * beside the successor who goes to sleep there, and a wake that is meant for one would go to the other. */
+static bool slot_leave_to_worker(Service *v, coord_slot *slot) {
+        for (Worker *w = v->workers; w; w = w->next) {
+                bool driven;
+
                 lite_lock(&w->lock);
-                mine = slot_unlink(&w->slots, slot);
-                if (mine) {
-                        (void) atomic_fetch_sub(&w->n, 1);
-                        wait_abandon(&slot->wait);
-                        slot_forget_records(slot);
-                        slot_void(slot);
-                }
+                driven = slot_is_in(w->slots, slot);
+                if (driven)
+                        slot->dropped = true;
                 lite_unlock(&w->lock);
-                if (mine)
+                if (driven) {
                         worker_nudge(w);
+                        return true;
+                }
         }
-        if (mine)
-                return true;
+        return false;
+}
+
+/* Out of the list of what is done: true if its outcome was not told yet. */
+static bool slot_take_back(Service *v, coord_slot *slot) {
+        bool mine;
+
         lite_lock(&v->lock);
         mine = slot_unlink(&v->done, slot);
         if (mine)
@@ -269,7 +281,8 @@ PUBLIC coord_slot *coord_slot_unref(coord_slot *slot) {
         if (!slot)
                 return NULL;
         c = slot->client;
-        if (!client_is_forked(c) && slot_take_back(c->service, slot)) {
+        if (!client_is_forked(c) && !slot_leave_to_worker(c->service, slot) &&
+                        slot_take_back(c->service, slot)) {
                 slot_give_back(slot);
                 slot_release(slot);
         }

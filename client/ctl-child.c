@@ -12,10 +12,10 @@
  * and acts when that unblocks it, with the dispositions that the command is to have. So none is lost,
  * and none acts twice.
  *
- * Until it execs the child shares coordctl's memory: copying that would cost a tenth of a short run.
- * Therefore (clone(), CLONE_VM) it runs on a stack of its own, and writes to that and to errno alone (which it shares with
- * coordctl's main thread, since that is what the C library takes it for). It calls nothing that
- * allocates, locks or can be cancelled. Until it is out of here coordctl calls nothing that looks at
+ * Until it execs the child shares coordctl's memory (CLONE_VM): copying that would cost a tenth of a
+ * short run. So it has a stack of its own, and writes to that and to errno alone, which it shares with
+ * coordctl's main thread, since that is who the C library takes it for. It calls nothing that allocates,
+ * locks or can be cancelled. From the go until it is out of here coordctl calls nothing that looks at
  * errno; a second pipe tells, whose end closes by the exec or brings the errno of a failed one.
  */
 #include "ctl-run.h"

@@ -9,10 +9,15 @@
  * been waited for, or by the kernel's word that both processes are gone.
  *
  * With -F the holds are given to this process itself (pid:SELF), which then execs.
+ *
+ * With --scope there are two processes: the outer one, which was started, and the inner one, which does
+ * all of the above as its child. The holds belong to the two of them. Both are there to outlive the other:
+ * whichever is killed, the one that is left kills every descendant and waits for it before the holds end.
  */
 #include "ctl-run.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 
 enum {
         OPTION_ON_LOSS = OPTION_FIRST_AFTER_WANT,
@@ -196,11 +201,15 @@ static int guard_child(Run *run) {
                 return EX_OSERR;
         }
         scope_add(&run->scope, run->child);
-        (void) snprintf(owner, sizeof(owner), "pid:%d+%d", (int) getpid(), (int) run->child);
+        (void) snprintf(owner, sizeof(owner), "pid:%d+%d",
+                        (int) (run->guard ? run->guard : getpid()),
+                        (int) (run->guard ? getpid() : run->child));
         status = transfer(run, owner);
         if (status)
                 return status;
         r = wait_signals_caught() ? wait_signals_caught() : wait_signals_pending();
+        if (!r && run->guard && getppid() != run->guard)
+                r = SIGTERM;
         if (r)
                 return EXIT_SIGNAL_BASE + r;
         r = child_go(run);
@@ -214,9 +223,7 @@ static int guard_child(Run *run) {
 static int run_child(Run *run) {
         int r, status;
 
-        r = run->scoped ? scope_open(&run->scope) : 0;
-        if (r >= 0)
-                r = child_start(run);
+        r = child_start(run);
         if (r < 0) {
                 ctl_message("cannot create a process for '%s': %s", run->command[0],
                                 strerrordesc_np(-r));
@@ -227,7 +234,6 @@ static int run_child(Run *run) {
                         status = supervise(run);
         }
         child_abandon(run);
-        scope_close(&run->scope);
         (void) want_release(&run->want, run->ctl);
         return status;
 }
@@ -239,8 +245,6 @@ static int run_main(Run *run) {
         status = ctl_open(run->ctl);
         if (status)
                 return status;
-        /* Whoever ignored it before us would take the child's status from us. */
-        (void) signal(SIGCHLD, SIG_DFL);
         wait_signals_catch(run->ctl->client);
         for (i = 0; run->verbose && i < run->n_names; i++)
                 ctl_message("acquiring %s", run->names[i]);
@@ -251,6 +255,46 @@ static int run_main(Run *run) {
         if (r < 0)
                 return ctl_out_of_memory();
         return run->exec ? run_exec(run) : run_child(run);
+}
+
+static int fail_guard(int error) {
+        ctl_message("cannot keep descendants together: %s", strerrordesc_np(-error));
+        return EX_OSERR;
+}
+
+static int run_inner(Run *run, pid_t guard) {
+        int r, status;
+
+        run->guard = guard;
+        /* While it waits that ends it; later it looks who sent it. */
+        if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != guard)
+                return EX_OSERR;
+        r = scope_inherit(&run->scope);
+        (void) sigprocmask(SIG_SETMASK, &run->mask, NULL);
+        status = r < 0 ? fail_guard(r) : run_main(run);
+        /* Done by the outer one too, if that is still there. */
+        scope_close(&run->scope);
+        return status;
+}
+
+static int run_scoped(Run *run) {
+        pid_t guard = getpid();
+        sigset_t all;
+        int r, status;
+
+        (void) sigfillset(&all);
+        (void) sigprocmask(SIG_SETMASK, &all, &run->mask);
+        r = scope_open(&run->scope);
+        if (r < 0)
+                return fail_guard(r);
+        run->child = fork();
+        if (run->child == 0)
+                return run_inner(run, guard);
+        run->is_guard = true;
+        r = run->child < 0 ? -errno : supervise_signals(run);
+        status = r < 0 ? fail_guard(r) : supervise(run);
+        scope_close(&run->scope);
+        return status;
 }
 
 /** verb_run() - coordctl run [OPTIONS] NAME... [--] COMMAND [ARG...] */
@@ -269,7 +313,9 @@ int verb_run(Ctl *ctl, int argc, char **argv) {
         status = run_parse(&run, argc, argv);
         if (status != CTL_GO_ON)
                 return status;
-        status = run_main(&run);
+        /* Whoever ignored it before us would take the child's status from us. */
+        (void) signal(SIGCHLD, SIG_DFL);
+        status = run.scoped ? run_scoped(&run) : run_main(&run);
         want_deinit(&run.want);
         wait_signals_restore();
         return status;

@@ -22,6 +22,7 @@ typedef struct Scope {
         { .cgroup_fd = -EBADF, .events_fd = -EBADF }
 
 int scope_open(Scope *s);
+int scope_inherit(Scope *s);
 void scope_add(Scope *s, pid_t pid);
 bool scope_is_populated(Scope *s);
 void scope_signal(Scope *s, int signo);
@@ -38,6 +39,8 @@ typedef struct Run {
         int on_loss; /* 0 if not given */
         bool exec, scoped, verbose;
         Scope scope;
+        bool is_guard; /* of --scope: the outer process, whose child is the inner one */
+        pid_t guard;   /* in the inner one */
         pid_t child;
         sigset_t mask; /* of signals, for the command */
         int go_fd;     /* a byte written here lets the child exec */

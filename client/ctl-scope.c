@@ -81,6 +81,11 @@ static char *own_cgroup(void) {
 }
 
 static void cgroup_open(Scope *s) {
+        s->cgroup_fd = open(s->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        s->events_fd = openat(s->cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+}
+
+static void cgroup_new(Scope *s) {
         _cleanup_(freep) char *parent = own_cgroup();
         char *path;
 
@@ -93,8 +98,7 @@ static void cgroup_open(Scope *s) {
                 return;
         }
         s->cgroup = path;
-        s->cgroup_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        s->events_fd = openat(s->cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+        cgroup_open(s);
 }
 
 /**
@@ -108,7 +112,24 @@ int scope_open(Scope *s) {
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
         s->active = true;
-        cgroup_open(s);
+        cgroup_new(s);
+        return 0;
+}
+
+/**
+ * scope_inherit() - the same in a forked child, with the same control group
+ *
+ * Return: 0 or a negative errno.
+ */
+int scope_inherit(Scope *s) {
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return -errno;
+        /* Its news come once to each open file. */
+        safe_close(s->cgroup_fd);
+        safe_close(s->events_fd);
+        s->cgroup_fd = s->events_fd = -EBADF;
+        if (s->cgroup)
+                cgroup_open(s);
         return 0;
 }
 

@@ -137,10 +137,18 @@ static bool has_reached_child(const Supervisor *s, const struct signalfd_siginfo
         return !(si->ssi_signo == SIGHUP && getsid(0) == getpid());
 }
 
+/* The other one of the two processes of --scope was killed. */
+static void end_scope(Supervisor *s) {
+        hold_lost = s->lost = true;
+        s->kill_at = 0;
+}
+
 static void pass_signals(Supervisor *s) {
         struct signalfd_siginfo si;
 
         s->continued = false;
+        if (s->run->guard && getppid() != s->run->guard)
+                end_scope(s);
         while (read(s->run->signal_fd, &si, sizeof(si)) == sizeof(si)) {
                 s->continued = s->continued || si.ssi_signo == SIGCONT;
                 if (si.ssi_signo == SIGCHLD || has_reached_child(s, &si))
@@ -217,6 +225,8 @@ static void note_status(Supervisor *s, pid_t pid, int status) {
         else {
                 s->ended = true;
                 s->status = status;
+                if (s->run->is_guard && WIFSIGNALED(status))
+                        end_scope(s);
         }
 }
 

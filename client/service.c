@@ -27,7 +27,7 @@ void worker_nudge(Worker *w) {
 static void worker_steps(Worker *w) {
         for (coord_slot **at = &w->slots; *at;) {
                 coord_slot *slot = *at;
-                int r = slot_step(slot);
+                int r = slot->dropped ? -ECANCELED : slot_step(slot);
 
                 if (r == 0) {
                         at = &slot->next;
@@ -35,7 +35,11 @@ static void worker_steps(Worker *w) {
                 }
                 *at = slot->next;
                 (void) atomic_fetch_sub(&w->n, 1);
-                slot_done(w->service, slot, r == 1 ? 0 : r);
+                if (slot->dropped) {
+                        slot_abandon(slot);
+                        slot_release(slot);
+                } else
+                        slot_done(w->service, slot, r == 1 ? 0 : r);
         }
 }
 

@@ -26,6 +26,7 @@ struct coord_slot {
         int result;
         Party party;
         bool party_entered;
+        bool dropped; /* under the worker's lock: nobody wants it any more */
         char name[SEG_NAME_MAX + 1];
         char owner[64], description[64];
 };
@@ -67,6 +68,8 @@ void slot_done(Service *v, coord_slot *slot, int result);
 /* The hold that was granted, with its references, or NULL. */
 coord_hold *slot_hold_take(coord_slot *slot);
 void slot_release(coord_slot *slot);
+/* Leave the queue, from the thread that sleeps for it. */
+void slot_abandon(coord_slot *slot);
 void slots_drop(coord_slot *slot, bool waiting);
 
 /* ---- service.c ---- */

@@ -64,18 +64,28 @@ static int no_keeper(Wait *w) {
 
 /* ---- is an entry to be had? ---- */
 
+/* Of a strict hold the whole process must be gone; but not if the hold was ended before, by force. */
+static bool owner_is_gone(Wait *w, Entry *e) {
+        uint64_t info = atomic_load(&e->info);
+        Record *r;
+
+        if (!(atomic_load(&e->flags) & ENTRY_STRICT) || atomic_load(&e->fence) & FENCE_CLAIM)
+                return true;
+        r = record_of(w->s, info);
+        if (!r || record_judge(r))
+                return true;
+        wait_watch(w, info);
+        return false;
+}
+
 /* Its owner died. May it be taken already? */
 static bool death_is_settled(Wait *w, Entry *e) {
-        uint64_t info = atomic_load(&e->info), free_at = 0, now;
-        Record *r;
+        uint64_t free_at = 0, now;
 
         if (atomic_load(&e->fence) == 0)
                 return true; /* never granted */
-        r = atomic_load(&e->flags) & ENTRY_STRICT ? record_of(w->s, info) : NULL;
-        if (r && !record_judge(r)) {
-                wait_watch(w, info);
+        if (!owner_is_gone(w, e))
                 return false;
-        }
         if (w->delay_usec == 0)
                 return true;
         now = clock_usec(CLOCK_BOOTTIME);

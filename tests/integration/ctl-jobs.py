@@ -151,6 +151,24 @@ def ctrl_z_stops_both_and_fg_continues_both(t):
     assert wait_exit(pid) == 9
 
 
+def ctrl_z_and_fg_work_with_scope(t):
+    pid, child = t.catcher(signal.SIGINT, signal.SIGUSR1, options=("--scope",))
+    for _ in range(10):
+        t.type(b"\x1a")
+        assert wait_stopped(pid) == signal.SIGTSTP
+        assert state(child) == "T", state(child)
+        t.foreground(pid)
+        os.killpg(pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGUSR1)
+        t.expect(signal.SIGUSR1)
+    t.type(b"\x03")
+    t.expect(signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    t.expect(signal.SIGTERM)
+    assert wait_exit(pid) == 9
+    assert is_free()
+
+
 def cont_to_coordctl_alone_continues_the_command(t):
     pid, child = t.catcher(signal.SIGUSR1)
     t.type(b"\x1a")
@@ -335,6 +353,7 @@ CASES = [
     signal_by_hand_is_passed_on,
     ctrl_c_ends_a_plain_command,
     ctrl_z_stops_both_and_fg_continues_both,
+    ctrl_z_and_fg_work_with_scope,
     cont_to_coordctl_alone_continues_the_command,
     command_that_does_not_stop_keeps_coordctl_going,
     command_that_stops_itself_stops_coordctl,

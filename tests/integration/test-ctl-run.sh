@@ -250,6 +250,10 @@ plain_script() {
         chmod +x "$work/script"
         expect 0 ctl run x "$work/script" it
         same "$out" 'ran it'
+        # With as many arguments as fit, found through PATH.
+        # shellcheck disable=SC2046
+        PATH=/nonexistent:$work:$PATH expect 0 ctl run x script it $(seq 100000)
+        same "$out" 'ran it'
 }
 
 places() {

@@ -91,11 +91,58 @@ no_group_is_left() {
         esac
 }
 
-killed_coordctl_takes_the_command_along() {
+# Two processes look after it. When one is killed, the other one ends all, and then the hold.
+killed_outer_ends_all() {
+        start_daemon
+        kill -KILL "$pid"
+        expect_end 137 "$pid"
+        expect 0 ctl run -w 60 x bash -c 'is_dead "$1"' bash "$daemon"
         hold one --scope x
         kill -KILL "$pid"
         expect_end 137 "$pid"
         expect 0 ctl run -w 60 x bash -c 'is_dead "$1"' bash "$child"
+}
+
+killed_inner_ends_all() {
+        start_daemon
+        out=$(ctl --json show lock:x)
+        kill -KILL "$(json 'j["holders"][0]["owner"].split("+")[1]')"
+        expect_end 137 "$pid"
+        expect 0 ctl run -n x bash -c 'is_dead "$1"' bash "$daemon"
+        hold one --scope x
+        out=$(ctl --json show lock:x)
+        kill -KILL "$(json 'j["holders"][0]["owner"].split("+")[1]')"
+        expect_end 137 "$pid"
+        expect 0 ctl run -w 60 x bash -c 'is_dead "$1" && [ "$COORD_ABANDONED" = 1 ]' bash "$child"
+}
+
+killed_while_it_waits() {
+        local inner
+
+        hold one x
+        watch x
+        start run --scope x false
+        event Waiting '"permits":1'
+        out=$line
+        inner=$(json 'j["party"]["pid"]')
+        kill -KILL "$!"
+        expect_end 137 "$!"
+        gone "$inner"
+        let_go one
+        expect_end 0 "$pid"
+        expect 0 ctl run -w 60 x true
+}
+
+signal_while_it_waits() {
+        hold one x
+        watch x
+        start run --scope x false
+        event Waiting
+        kill -TERM "$!"
+        expect_end 143 "$!"
+        expect 7 ctl run --scope -n -E 7 x true
+        let_go one
+        expect_end 0 "$pid"
 }
 
 testcase hold_lasts_until_all_descendants_are_gone waits_for_all
@@ -105,5 +152,8 @@ testcase stubborn_descendants_are_killed stubborn_descendants_are_killed
 testcase signals_reach_who_is_left signals_reach_who_is_left
 testcase status_is_that_of_the_command status_is_the_commands
 testcase no_control_group_is_left no_group_is_left
-testcase killed_coordctl_takes_the_command_along killed_coordctl_takes_the_command_along
+testcase killed_outer_process_ends_all killed_outer_ends_all
+testcase killed_inner_process_ends_all killed_inner_ends_all
+testcase killed_while_it_waits_it_leaves_the_queue killed_while_it_waits
+testcase signal_while_it_waits_ends_it signal_while_it_waits
 finish

@@ -16,7 +16,7 @@
 
 #include "segment/layout.h"
 
-#define TRACES_SHOWN 1000u
+#define TRACES_SHOWN 4000u
 
 static const char *const count_names[COUNTS] = {
                 [COUNT_GRANTS] = "grants",
