@@ -125,7 +125,7 @@ static void entry_free(Segment *s, Entry *e, uint32_t died, bool wake) {
                 ;
         STEP(RELEASE_STORED);
         if (v & WORD_WAITERS && wake)
-                word_wake(&e->word, 1);
+                word_wake(&e->word, INT_MAX);
         STEP(RELEASE_WAKED);
         keeper_pending_done(k);
         keeper_drop_entry(s, &e->word);

@@ -19,6 +19,7 @@
  */
 #include "segment/segment.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -349,7 +350,7 @@ uint32_t keeper_give_up(Segment *s, Word *word) {
         v = atomic_exchange(word, 0);
         STEP(CELL_FREED);
         if (v & WORD_WAITERS)
-                word_wake(word, 1);
+                word_wake(word, INT_MAX);
         STEP(CELL_WAKED);
         keeper_pending_done(k);
         if (s->thread_owned && k->tid == (uint32_t) syscall(SYS_gettid))

@@ -4,7 +4,8 @@
  *
  * Entering needs the queue lock; leaving, being granted and dying don't. A waiter sleeps on the word of
  * its predecessor's cell and on nobody else's: one sleeper a word, for the kernel wakes one when an owner
- * dies. A predecessor that has no owner any more is skipped by its successor, which then frees the cell:
+ * dies. (Whoever gives up a word wakes all: beside the sleeper may be the thread of a process whose keeper is
+ * dead already, and it would take the wake with it.) A predecessor that has no owner any more is skipped by its successor, which then frees the cell:
  * nothing else refers to it. A dead tail is trimmed by whoever enters next.
  *
  * Who has priority is inserted further ahead, before a waiter x that may sleep on x's predecessor y
@@ -332,7 +333,7 @@ void queue_drop_holder(Segment *s, Slot *slot, uint32_t tid) {
 
                         keeper_pending(s, k, &c->own);
                         if (atomic_exchange(&c->own, 0) & WORD_WAITERS)
-                                word_wake(&c->own, 1);
+                                word_wake(&c->own, INT_MAX);
                         keeper_pending_done(k);
                         return;
                 }
@@ -347,6 +348,10 @@ static void queue_skip(Wait *w, Cell *mine, uint64_t mine_pred, uint32_t p) {
         Cell *dead = &w->s->cells[p];
         uint64_t pred, next;
 
+        /* Its keeper died, but the thread that waited may still be asleep where we are about to be, and take
+         * a wake with it into death. When the whole process is gone we look again. */
+        if (atomic_load(&dead->own) & WORD_DIED)
+                wait_watch(w, atomic_load(&dead->info));
         atomic_store(&dead->since, CELL_SKIPPER | word_tid(atomic_load(&mine->own)));
         pred = atomic_fetch_or(&dead->pred, PRED_FIXED);
         next = (mine_pred & ~PRED_INDEX) | pred_index(pred);

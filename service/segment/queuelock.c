@@ -12,6 +12,8 @@
  */
 #include "segment/segment.h"
 
+#include <limits.h>
+
 static bool word_try(Keeper *k, Word *word, uint32_t *v) {
         while (word_tid(*v) == 0)
                 if (atomic_compare_exchange_strong(word, v, k->tid | (*v & WORD_WAITERS)))
@@ -27,6 +29,19 @@ static bool owner_vanished(Word *word, uint32_t v) {
         return atomic_compare_exchange_strong(word, &v, WORD_DIED | (v & WORD_WAITERS));
 }
 
+/* Who waits for it sleeps this long at a time. A word that is free in a moment needs no more, and
+ * should two processes die at once, one of them asleep here, the kernel may wake that one alone. */
+#define SLEEP_USEC 20000
+
+static int structure_sleep(Word *word, uint32_t v, uint64_t deadline) {
+        uint64_t until = usec_add(clock_usec(CLOCK_MONOTONIC), SLEEP_USEC);
+
+        return word_sleep(&(WordSleep){word, v, false}, 1, MIN_OF(until, deadline)) == -ETIMEDOUT &&
+                                               until >= deadline
+                               ? -ETIMEDOUT
+                               : 0;
+}
+
 static int structure_wait(Keeper *k, Word *word, uint64_t deadline) {
         uint32_t v = atomic_load(word);
 
@@ -39,8 +54,7 @@ static int structure_wait(Keeper *k, Word *word, uint64_t deadline) {
                                 !atomic_compare_exchange_strong(word, &v, v | WORD_WAITERS))
                         continue;
                 STEP(QLOCK_WAIT);
-                if (word_sleep(&(WordSleep){word, v | WORD_WAITERS, false}, 1, deadline) ==
-                                -ETIMEDOUT)
+                if (structure_sleep(word, v | WORD_WAITERS, deadline) == -ETIMEDOUT)
                         return -ETIMEDOUT;
                 STEP(QLOCK_WOKEN);
                 v = atomic_load(word);
@@ -116,7 +130,7 @@ static void word_give(Keeper *k, Word *word, Node *n) {
         if (!atomic_compare_exchange_strong(word, &v, 0)) {
                 atomic_store(word, WORD_WAITERS);
                 STEP(QLOCK_FREED);
-                word_wake(word, 1);
+                word_wake(word, INT_MAX);
         }
         STEP(QLOCK_WAKED);
         pending_set(k, NULL);

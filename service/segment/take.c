@@ -10,6 +10,8 @@
  */
 #include "segment/segment.h"
 
+#include <limits.h>
+
 static void put_word_back(Segment *s, Entry *e) {
         uint32_t v = atomic_load(&e->word);
         Keeper *k = keeper_any(s);
@@ -20,7 +22,7 @@ static void put_word_back(Segment *s, Entry *e) {
         while (!atomic_compare_exchange_weak(&e->word, &v, v & WORD_WAITERS))
                 ;
         if (v & WORD_WAITERS)
-                word_wake(&e->word, 1);
+                word_wake(&e->word, INT_MAX);
         STEP(PERMIT_BACK);
         keeper_pending_done(k);
         keeper_drop_entry(s, &e->word);

@@ -77,7 +77,7 @@ need_packages() {
                 return 0
         fi
         for package in "$@"; do
-                [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+                dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
                         missing+=("$package")
         done
         [ ${#missing[@]} -gt 0 ] || return 0
