@@ -364,9 +364,13 @@ PUBLIC int coord_semaphore_configure(coord_client *c, const char *name, uint32_t
         if (r < 0)
                 return r;
         (void) key_init(s, &key, KIND_SEMAPHORE, name);
-        r = slot_get(s, &key, LOOKUP_USEC, &slot, &gen);
-        if (r >= 0)
-                r = semaphore_declare(s, slot, capacity, true);
+        do {
+                r = slot_get(s, &key, LOOKUP_USEC, &slot, &gen);
+                if (r >= 0)
+                        r = semaphore_declare(s, slot, gen, capacity, true, LOOKUP_USEC);
+        } while (r == -ESTALE);
+        if (r == -ETIMEDOUT)
+                return client_fail(r, "'%s' is kept busy by a stopped process", name);
         if (r == -ENOSPC)
                 return client_fail(r, "no room for %u permits in %s", capacity, s->path);
         return r;

@@ -165,9 +165,17 @@ uint64_t deadline_of(uint64_t timeout_usec);
 int owner_parse(const char *text, Owner *ret);
 /* How long making a new name may take where the caller has no timeout. */
 #define LOOKUP_USEC (10 * USEC_PER_SEC)
+/* The same for a caller that does not wait. */
+#define LOOKUP_TRY_USEC 200000
 int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen);
-/* Declare a capacity: -ERANGE if there is another, unless it shall change. */
-int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change);
+/* Declare a capacity: -ERANGE if there is another, unless it shall change; -ESTALE if the slot is another
+ * name's by now; -ETIMEDOUT. */
+int semaphore_declare(Segment *s,
+                Slot *slot,
+                uint32_t gen,
+                uint32_t capacity,
+                bool change,
+                uint64_t timeout_usec);
 
 /* ---- deadlock.c ---- */
 

@@ -170,7 +170,7 @@ int request_fail(coord_client *c, Segment *s, const Request *q, int r) {
 
 /* ---- the slot ---- */
 
-static int capacity_agree(coord_client *c, Segment *s, const Request *q, Slot *slot) {
+static int capacity_agree(coord_client *c, Segment *s, const Request *q, Slot *slot, uint32_t gen) {
         uint32_t declared = atomic_load(&slot->capacity), want = q->capacity;
 
         if (declared == 0) {
@@ -194,17 +194,24 @@ static int capacity_agree(coord_client *c, Segment *s, const Request *q, Slot *s
                                 "semaphore '%s' has no capacity yet; declare one (coordctl "
                                 "semaphore set %s N)",
                                 q->name, q->name);
-        return q->permits > want ? -EINVAL : semaphore_declare(s, slot, want, false);
+        return q->permits > want ? -EINVAL
+                                 : semaphore_declare(s, slot, gen, want, false, q->timeout_usec);
 }
 
-int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change) {
+int semaphore_declare(Segment *s,
+                Slot *slot,
+                uint32_t gen,
+                uint32_t capacity,
+                bool change,
+                uint64_t timeout_usec) {
         uint32_t old;
         int r;
 
-        r = structure_lock(s, &slot->qlock, USEC_INFINITE);
+        r = structure_lock(s, &slot->qlock, deadline_of(MAX_OF(timeout_usec, LOOKUP_TRY_USEC)));
         if (r < 0)
                 return r;
-        r = extent_reserve(s, slot, capacity);
+        /* The slot may be another name's by now. */
+        r = atomic_load(&slot->gen) == gen ? extent_reserve(s, slot, capacity) : -ESTALE;
         old = atomic_load(&slot->capacity);
         if (r >= 0 && old != 0 && old != capacity && !change)
                 r = -ERANGE;
@@ -220,9 +227,6 @@ int semaphore_declare(Segment *s, Slot *slot, uint32_t capacity, bool change) {
         structure_unlock(s, &slot->qlock);
         return r;
 }
-
-/* The same for a caller that does not wait. */
-#define LOOKUP_TRY_USEC 200000
 
 int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen) {
         Slot *slot = table_find(s, key, ret_gen);
@@ -258,7 +262,12 @@ int request_lookup(coord_client *c,
                         UNLIKELY(atomic_load_explicit(&slot->capacity, memory_order_relaxed) !=
                                                         q->capacity ||
                                         q->permits > q->capacity)) {
-                r = capacity_agree(c, s, q, slot);
+                r = capacity_agree(c, s, q, slot, *ret_gen);
+                if (r == -ESTALE)
+                        return request_lookup(c, s, q, key, ret, ret_gen);
+                if (r == -EAGAIN || r == -ETIMEDOUT || r == -ENOSPC)
+                        return request_fail(c, s, q,
+                                        r == -ETIMEDOUT && q->timeout_usec == 0 ? -EAGAIN : r);
                 if (r == -EINVAL)
                         return request_fail(c, s, q, r);
                 if (r < 0)

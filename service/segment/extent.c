@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Rows of words for readers and permits. A slot starts with none; they come from a pool in pieces of
- * fifteen, under the slot's queue lock, and go back when the slot is reclaimed.
+ * fifteen and go back when the slot is reclaimed. Growing takes no lock: who links a piece and dies
+ * before it is counted leaves the counting to the next.
  */
 #include "segment/segment.h"
 
@@ -25,28 +26,38 @@ static uint32_t extent_new(Segment *s, const Slot *slot) {
         return 0;
 }
 
-int extent_reserve(Segment *s, Slot *slot, uint32_t n) {
-        uint32_t have = slot_entries(s, slot) / EXTENT_ENTRIES;
+/* Where the piece after the first have ones hangs, or shall hang; NULL for damage. */
+static Word *extent_link(Segment *s, Slot *slot, uint32_t have) {
         Word *link = &slot->extent;
 
         for (uint32_t i = 0; i < have; i++) {
                 Extent *e = extent_at(s, atomic_load(link));
 
-                if (!e) {
-                        atomic_store(&slot->extents, i); /* damage: go on with what there is */
-                        break;
-                }
+                if (!e)
+                        return NULL;
                 link = &e->next;
         }
-        while (slot_entries(s, slot) < n) {
-                uint32_t at = extent_new(s, slot);
+        return link;
+}
 
-                if (at == 0)
+int extent_reserve(Segment *s, Slot *slot, uint32_t n) {
+        while (slot_entries(s, slot) < n) {
+                uint32_t have = slot_entries(s, slot) / EXTENT_ENTRIES, at, none = 0;
+                Word *link = extent_link(s, slot, have);
+
+                if (!link)
                         return -ENOSPC;
-                atomic_store(&s->extents[at].number, atomic_load(&slot->extents));
-                atomic_store(link, at);
-                (void) atomic_fetch_add(&slot->extents, 1);
-                link = &s->extents[at].next;
+                if (atomic_load(link) == 0) {
+                        at = extent_new(s, slot);
+                        if (at == 0)
+                                return -ENOSPC;
+                        atomic_store(&s->extents[at].number, have);
+                        if (!atomic_compare_exchange_strong(link, &none, at))
+                                atomic_store(&s->extents[at].slot, 0); /* somebody was faster */
+                }
+                if (!atomic_compare_exchange_strong(&slot->extents, &have, have + 1) &&
+                                slot_entries(s, slot) / EXTENT_ENTRIES < have)
+                        return -ENOSPC;
         }
         return 0;
 }

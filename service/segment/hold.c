@@ -365,11 +365,7 @@ int hold_downgrade(Segment *s, Grant *g) {
 
         if (!hold_is_current(g))
                 return -ESTALE;
-        r = structure_lock(s, &g->slot->qlock, USEC_INFINITE);
-        if (r < 0)
-                return r;
         r = extent_reserve(s, g->slot, 1);
-        structure_unlock(s, &g->slot->qlock);
         if (r < 0)
                 return r;
         e = free_reader(s, g->slot);

@@ -234,7 +234,7 @@ static inline uint32_t slot_index(const Segment *s, const Slot *slot) {
 
 /* ---- extent.c ---- */
 
-/* Make sure that the slot has words for n readers or permits; under its queue lock. -ENOSPC. */
+/* Make sure that the slot has words for n readers or permits. -ENOSPC. */
 int extent_reserve(Segment *s, Slot *slot, uint32_t n);
 void extent_free_all(Segment *s, Slot *slot);
 

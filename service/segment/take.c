@@ -243,20 +243,11 @@ static int reader_claim(Wait *w, Entry *e, uint32_t v) {
 
 static int readers_grow(Wait *w) {
         uint32_t n = slot_entries(w->s, w->slot);
-        bool locked = w->locked;
         int r;
 
         if (n >= SEG_PERMITS_MAX)
                 return 0;
-        if (!locked) {
-                r = structure_lock(w->s, &w->slot->qlock,
-                                usec_add(clock_usec(CLOCK_MONOTONIC), USEC_PER_SEC));
-                if (r < 0)
-                        return r;
-        }
         r = extent_reserve(w->s, w->slot, n + 1);
-        if (!locked)
-                structure_unlock(w->s, &w->slot->qlock);
         return r < 0 ? r : 1;
 }
 

@@ -317,8 +317,11 @@ def bash_stops_and_continues_it(t):
 
     def until(text):
         nonlocal seen
-        while text not in seen:
-            seen += os.read(t.master, 4096)
+        try:
+            while text not in seen:
+                seen += os.read(t.master, 4096)
+        except TimeoutError as error:
+            raise TimeoutError(f"no {text!r} in {seen!r}: {error}") from None
         seen = seen[seen.index(text) + len(text):]
 
     until(b"<prompt>")
@@ -367,14 +370,31 @@ CASES = [
 ]
 
 
-def end_session(leader):
-    """Kill what a case that failed left running on its terminal."""
+def session_of(leader):
+    """The processes on the terminal of a case."""
+    found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             if os.getsid(int(name)) == leader:
-                os.kill(int(name), signal.SIGKILL)
+                found.append(int(name))
         except ProcessLookupError:
             pass
+    return found
+
+
+def end_session(leader):
+    """Kill what a case that failed left running."""
+    for pid in session_of(leader):
+        os.kill(pid, signal.SIGKILL)
+
+
+def hang(number, frame):
+    """Tell where everybody stands."""
+    states = []
+    for pid in session_of(os.getpid()):
+        with open(f"/proc/{pid}/cmdline") as f:
+            states.append(f"{pid} {state(pid)} {f.read()[:40]!r}")
+    raise TimeoutError(f"hangs; processes: " + ", ".join(states))
 
 
 def run_case(case):
@@ -382,6 +402,7 @@ def run_case(case):
     pid = os.fork()
     if pid == 0:
         # Nothing here waits for time; a case that hangs shall only not hang for ever.
+        signal.signal(signal.SIGALRM, hang)
         signal.alarm(100)
         try:
             case(Terminal())
@@ -401,7 +422,7 @@ def run_case(case):
     if status == 0:
         print(f"ok {case.__name__}", flush=True)
     else:
-        why = " | ".join(why.strip().splitlines()[-4:])
+        why = " | ".join(why.strip().splitlines()[-8:])
         print(f"FAIL {case.__name__}: {why}", flush=True)
     return status == 0
 

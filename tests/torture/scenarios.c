@@ -98,6 +98,11 @@ static void await_cue(void) {
                 (void) sched_yield();
 }
 
+static void await_settled(void) {
+        while (!atomic_load(&stage->settled))
+                (void) sched_yield();
+}
+
 static int say(const struct scenario *s, const char *what, int r) {
         if (r < 0)
                 fprintf(stderr, "torture: %s: %s: %s\n", s->name, what, strerror(-r));
@@ -133,6 +138,11 @@ static int play_bystander(const struct scenario *s, coord_client *c, unsigned ro
         atomic_store(&stage->ready[role], 1);
         if (role == ROLE_HOLDER)
                 await_cue();
+        else {
+                await_settled();
+                if (s->act != ACT_BREAK && coord_hold_check(hold) != 1)
+                        return say(s, "waiter, whose hold was taken from it", -ESTALE);
+        }
         if (role == ROLE_HOLDER && s->holder_downgrades) {
                 e = coord_hold_convert(hold, COORD_SHARED, ENDLESS);
                 if (e < 0)
@@ -330,11 +340,12 @@ static int check_rest(const struct scenario *s, coord_client *c) {
 /**
  * role_probe() - can somebody else have it all?
  * @timeout_usec:       to wait for it
- * @last:               everybody has gone: it must be granted, and nothing else may be left
+ * @kind:               PROBE_…: what the answer should be
  *
  * Return: the exit status: 0 when all is as it should be.
  */
-int role_probe(const struct scenario *s, uint64_t timeout_usec, bool last) {
+int role_probe(const struct scenario *s, uint64_t timeout_usec, int kind) {
+        bool last = kind == PROBE_LAST;
         struct coord_request r;
         coord_client *c = NULL;
         coord_hold *hold = NULL;
@@ -349,6 +360,8 @@ int role_probe(const struct scenario *s, uint64_t timeout_usec, bool last) {
         if (s->act == ACT_CONFIGURE && coord_semaphore_configure(c, name, 3) < 0 && last)
                 return say(s, "probe's configure", -EINVAL);
         e = coord_acquire_full(c, &r, &hold);
+        if (kind == PROBE_TAKEN)
+                return e == -EAGAIN ? 0 : say(s, "a probe beside a holder", e < 0 ? e : -EEXIST);
         if (e == 0)
                 e = release(hold);
         else if (e == -ETIMEDOUT && !last)

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LEASE_OVER_NS UINT64_C(100000000)
 #define STEPS_LIMIT 2000u /* a scene with more steps than this never ends */
 
 struct stage *stage;
@@ -54,7 +55,7 @@ static void role_start(unsigned role) {
         stage->pids[role] = pid;
 }
 
-static pid_t probe_start(uint64_t timeout_usec, bool last) {
+static pid_t probe_start(uint64_t timeout_usec, int kind) {
         pid_t pid;
 
         (void) fflush(NULL);
@@ -62,7 +63,7 @@ static pid_t probe_start(uint64_t timeout_usec, bool last) {
         if (pid == 0) {
                 own_role = ROLE_PROBE;
                 coord_step_hook = sweep_step;
-                _exit(role_probe(scene, timeout_usec, last));
+                _exit(role_probe(scene, timeout_usec, kind));
         }
         return pid;
 }
@@ -169,13 +170,19 @@ static void bystander_finish(unsigned role, const char *who) {
                 stage->pids[role] = 0;
 }
 
-static void probe(uint64_t timeout_usec, bool last) {
-        pid_t pid = probe_start(timeout_usec, last);
-        int status = finish(
-                        pid, last ? "nobody gets it any more" : "a timeout does not work", false);
+static void probe(uint64_t timeout_usec, int kind) {
+        static const char *const failures[] = {
+                        [PROBE_BESIDE] = "a probe failed",
+                        [PROBE_TAKEN] = "two hold it",
+                        [PROBE_LAST] = "the last probe failed",
+        };
+        pid_t pid = probe_start(timeout_usec, kind);
+        int status = finish(pid,
+                        kind == PROBE_LAST ? "nobody gets it any more" : "a timeout does not work",
+                        false);
 
         if (status > 0)
-                failure(last ? "the last probe failed" : "a probe failed");
+                failure(failures[kind]);
         if (status < 0) {
                 (void) kill(pid, SIGKILL);
                 (void) waitpid(pid, NULL, 0);
@@ -186,17 +193,40 @@ static bool actor_is(char c) {
         return condition(stage->pids[ROLE_ACTOR]) == c;
 }
 
-static void actor_finish(void) {
+/* A lease may run out while its owner is stopped; somebody else has it when that one goes on. */
+static void await_lease(void) {
+        uint64_t since = now_ns();
+
+        if (!scene->owner || strncmp(scene->owner, "lease:", 6) != 0 || !scene->waiter)
+                return;
+        while (!atomic_load(&stage->ready[ROLE_WAITER]) && now_ns() - since < LEASE_OVER_NS)
+                (void) sched_yield();
+}
+
+static void actor_resume(void) {
         siginfo_t si;
+
+        bystander_finish(ROLE_HOLDER, "the holder's release hangs on a stopped process");
+        probe(3000, PROBE_BESIDE);
+        await_lease();
+        (void) waitid(P_PID, (id_t) stage->pids[ROLE_ACTOR], &si, WSTOPPED);
+        atomic_store(&stage->step[ROLE_ACTOR], 0);
+        (void) kill(stage->pids[ROLE_ACTOR], SIGCONT);
+}
+
+static void actor_finish(void) {
+        uint64_t since;
         int status;
 
         (void) finish(stage->pids[ROLE_ACTOR], "the actor does not end", true);
-        if (actor_is('s')) {
-                bystander_finish(ROLE_HOLDER, "the holder's release hangs on a stopped process");
-                probe(3000, false);
-                (void) waitid(P_PID, (id_t) stage->pids[ROLE_ACTOR], &si, WSTOPPED);
-                (void) kill(stage->pids[ROLE_ACTOR], SIGCONT);
-        }
+        if (actor_is('s'))
+                actor_resume();
+        since = now_ns();
+        while (actor_is('r') && !asleep(ROLE_ACTOR) && !out_of_patience(since))
+                (void) sched_yield();
+        if (atomic_load(&stage->ready[ROLE_WAITER]) && scene->act != ACT_BREAK)
+                probe(0, PROBE_TAKEN);
+        atomic_store(&stage->settled, 1);
         status = finish(stage->pids[ROLE_ACTOR], "the actor does not end", false);
         if (status > 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !stage->stop))
                 failure("the actor failed");
@@ -245,7 +275,7 @@ static void perform(uint32_t fatal, uint32_t waiter_fatal, bool stop) {
         role_start(ROLE_ACTOR);
         settle(ROLE_ACTOR);
         if (actor_is('s'))
-                probe(3000, false);
+                probe(3000, PROBE_BESIDE);
         if (scene->waiter && !scene->waiter_first) {
                 role_start(ROLE_WAITER);
                 settle(ROLE_WAITER);
@@ -255,7 +285,7 @@ static void perform(uint32_t fatal, uint32_t waiter_fatal, bool stop) {
         bystander_finish(ROLE_HOLDER, "the holder does not end");
         bystander_finish(ROLE_WAITER, "the waiter is stranded");
         if (!scene_failed())
-                probe(shared->options.patience / 1000, true);
+                probe(shared->options.patience / 1000, PROBE_LAST);
         if (scene_failed())
                 report_state();
         clear_stage();

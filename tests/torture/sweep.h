@@ -47,6 +47,7 @@ struct scenario {
 
 struct stage {
         _Atomic uint32_t cue;           /* the holder releases, the actor goes on */
+        _Atomic uint32_t settled;       /* the actor has ended or waits: the waiter may release */
         _Atomic uint32_t ready[ROLES];  /* holds what it came for */
         _Atomic uint32_t step[ROLES];   /* the last one + 1 */
         _Atomic uint32_t steps[ROLES];  /* how many it has taken */
@@ -63,4 +64,9 @@ extern const size_t n_scenarios;
 
 /* scenarios.c: run in processes of their own; the result is the exit status */
 int role_play(const struct scenario *s, unsigned role);
-int role_probe(const struct scenario *s, uint64_t timeout_usec, bool last);
+enum {
+        PROBE_BESIDE, /* while the actor is stopped: granted or not, but in time */
+        PROBE_TAKEN,  /* while the waiter holds: not granted */
+        PROBE_LAST,   /* everybody has gone: granted, and nothing else may be left */
+};
+int role_probe(const struct scenario *s, uint64_t timeout_usec, int kind);
