@@ -5,25 +5,18 @@
  */
 #pragma once
 
-#define COORD_STEP_LIST(X)                                                                                       \
-        X(FAST_LISTED)                                                                                           \
-        X(FAST_TAKEN)                                                                                            \
-        X(FAST_GRANTED)                                                                                          \
-        X(QLOCK_WAIT)                                                                                            \
-        X(QLOCK_WOKEN)                                                                                           \
-        X(QLOCK_TAKEN)                                                                                           \
-        X(QLOCK_FREED)                                                                                           \
-        X(QLOCK_WAKED) X(TRIMMED) X(CELL_CLAIMED) X(CELL_LISTED) X(CELL_OWNED) X(CELL_LINKED) X(                 \
-                        GATE_CLOSED) X(CELL_PENDING) X(CELL_FREED) X(CELL_WAKED) X(SKIPPED) X(PRED_SLEEP)        \
-                        X(PRED_WOKEN) X(HEAD_SLEEP) X(HEAD_WOKEN) X(FIXED) X(GATE_TAKEN) X(QUEUE_EMPTIED) X(     \
-                                        READER_CLAIMED) X(READER_UNDONE) X(PERMIT_TAKEN) X(PERMIT_BACK)          \
-                                        X(FENCE_GIVEN) X(FENCE_CLEARED) X(RELEASE_PENDING) X(RELEASE_STORED) X(  \
-                                                        RELEASE_WAKED) X(RELEASE_GATE_DONE) X(RECORD_WRITTEN)    \
-                                                        X(RECORD_MOVING) X(RECORD_STANDS) X(CLAIMED) X(          \
-                                                                        CLAIM_FREED) X(INSERTED) X(INSERT_ACKED) \
-                                                                        X(UPGRADED) X(TABLE_TAKEN) X(            \
-                                                                                        SLOT_LINKED)             \
-                                                                                        X(RECLAIMING)
+/* clang-format off */
+#define COORD_STEP_LIST(X) \
+        X(FAST_LISTED) X(FAST_TAKEN) X(FAST_GRANTED) X(QLOCK_WAIT) X(QLOCK_WOKEN) \
+        X(QLOCK_TAKEN) X(QLOCK_FREED) X(QLOCK_WAKED) X(TRIMMED) X(CELL_CLAIMED) X(CELL_LISTED) \
+        X(CELL_OWNED) X(CELL_LINKED) X(GATE_CLOSED) X(CELL_PENDING) X(CELL_FREED) \
+        X(CELL_WAKED) X(SKIPPED) X(PRED_SLEEP) X(HEAD_SLEEP) X(HEAD_WOKEN) X(FIXED) \
+        X(GATE_TAKEN) X(QUEUE_EMPTIED) X(READER_CLAIMED) X(READER_UNDONE) X(PERMIT_TAKEN) \
+        X(PERMIT_BACK) X(FENCE_GIVEN) X(FENCE_CLEARED) X(RELEASE_PENDING) X(RELEASE_STORED) \
+        X(RELEASE_WAKED) X(RELEASE_GATE_DONE) X(RECORD_WRITTEN) X(RECORD_MOVING) \
+        X(RECORD_STANDS) X(CLAIMED) X(CLAIM_FREED) X(INSERTED) X(INSERT_ACKED) X(TABLE_TAKEN) \
+        X(SLOT_LINKED) X(RECLAIMING)
+/* clang-format on */
 
 #define COORD_STEP_ENUM(name) COORD_STEP_##name,
 enum {
