@@ -164,7 +164,7 @@ int wait_run(coord_client *c, Wait *w, const Request *q, struct Party *party);
 uint64_t deadline_of(uint64_t timeout_usec);
 int owner_parse(const char *text, Owner *ret);
 /* How long making a new name may take where the caller has no timeout. */
-#define LOOKUP_USEC (10 * USEC_PER_SEC)
+#define LOOKUP_USEC (2 * USEC_PER_SEC)
 /* The same for a caller that does not wait. */
 #define LOOKUP_TRY_USEC 200000
 int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen);

@@ -105,7 +105,7 @@ release_by_name() {
         expect 0 ctl acquire --owner=lease:1h -s x
         expect 0 ctl acquire --owner=lease:1h -s x
         ctl release x 2>/dev/null && fail "released one of two"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
 }
 
 not_granted() {
@@ -129,7 +129,7 @@ permits() {
         expect 0 ctl release "$first"
         expect 0 ctl acquire --owner=lease:1h -n -p 2 seats
         expect 0 ctl release "$second"
-        expect 0 ctl break sem:seats
+        expect 0 ctl --user break sem:seats
         expect 0 ctl run -n -p 3 seats true
 }
 
@@ -141,8 +141,8 @@ several() {
         done <<<"$out"
         expect 1 ctl acquire --owner=lease:1h -n c a
         expect 1 ctl show c
-        expect 0 ctl break a
-        expect 0 ctl break sem:b
+        expect 0 ctl --user break a
+        expect 0 ctl --user break sem:b
 }
 
 json_of_acquire() {
@@ -161,11 +161,11 @@ breaking() {
         local token
 
         token=$(ctl acquire --owner=lease:1h x)
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect 1 ctl check "$token"
         expect 1 ctl release "$token"
         expect 0 ctl run -n x true
-        ctl break never-held 2>"$work/err"
+        ctl --user break never-held 2>"$work/err"
         case $? in
         0 | 1) ;;
         *) fail "break of a free lock: $?" ;;

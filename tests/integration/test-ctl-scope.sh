@@ -39,7 +39,7 @@ without_scope_it_does_not() {
 
 loss_ends_all() {
         start_daemon
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 6 "$pid"
         expect 0 ctl run -n x true
 }
@@ -62,7 +62,7 @@ if os.fork() == 0:
         read -r command <"$work/command"
         read -r line <"$work/up"
         gone "$command"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 3 "$pid"
 }
 

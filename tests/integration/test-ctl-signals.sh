@@ -163,7 +163,7 @@ stopped_holders_hold() {
 
 broken_hold_ends_the_command() {
         hold one x 2>"$work/broken"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 143 "$pid"
         grep -q 'lost lock:x:' "$work/broken" || fail "not told: $(<"$work/broken")"
         expect 0 ctl run -n x true
@@ -179,7 +179,7 @@ signal.sigwait({signal.SIGUSR1})
 sys.exit(33)' "$work/up" 2>"$work/broken"
         pid=$!
         read -r line <"$work/up"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 33 "$pid"
 }
 
@@ -194,7 +194,7 @@ while True:
     signal.pause()' "$work/up" 2>"$work/broken"
         pid=$!
         read -r line <"$work/up"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 137 "$pid"
 }
 
@@ -202,13 +202,13 @@ while True:
 stopped_command_is_ended() {
         hold one x 2>"$work/broken"
         kill -STOP "$child"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         expect_end 143 "$pid"
 }
 
 loss_of_one_of_several() {
         hold one x y sem:z:1:2 2>"$work/broken"
-        expect 0 ctl break sem:z
+        expect 0 ctl --user break sem:z
         expect_end 143 "$pid"
         expect 0 ctl run -n x y sem:z:2 -- true
 }
@@ -220,7 +220,7 @@ lost_before_the_end() {
                 2>"$work/broken"
         pid=$!
         read -r line <"$work/up"
-        expect 0 ctl break x
+        expect 0 ctl --user break x
         echo >"$work/go"
         expect_end 5 "$pid"
         grep -q 'was lost before it was released' "$work/broken" || fail "not told: $(<"$work/broken")"

@@ -123,7 +123,7 @@ names() {
         done
         expect 64 ctl show 'a b'
         expect 64 ctl show ''
-        expect 64 ctl break 'a b'
+        expect 64 ctl --user break 'a b'
         expect 64 ctl release 'a b'
         expect 64 ctl check nonsense
         expect 64 ctl check lock:x:1
