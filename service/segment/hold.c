@@ -49,10 +49,10 @@ void hold_confirm(Segment *s, Grant *g, uint64_t info, bool strict) {
 }
 
 /* The record is complete before any word points to it, and its maker may die at any step. */
-static void word_to_record(Segment *s, Entry *e, uint64_t info) {
+static void word_to_record(Segment *s, Entry *e, uint32_t owner, uint64_t info) {
         uint32_t v = atomic_load(&e->word);
 
-        while (word_tid(v) != 0 &&
+        while (word_tid(v) == owner &&
                         !atomic_compare_exchange_weak(&e->word, &v,
                                         WORD_SENTINEL | (uint32_t) info | (v & WORD_WAITERS)))
                 ;
@@ -90,7 +90,7 @@ void hold_grant(Wait *w) {
                 atomic_store(&r->fence, g->fence);
                 atomic_store(&r->slot, slot_index(w->s, w->slot) + 1);
                 for (Entry *e = w->first; e; e = GRANT_NEXT(w->s, g, e))
-                        word_to_record(w->s, e, w->record);
+                        word_to_record(w->s, e, word_tid(atomic_load(&e->word)), w->record);
                 g->owner = WORD_SENTINEL | (uint32_t) w->record;
                 record_disown(w->s, w->record);
         }
@@ -101,13 +101,13 @@ void hold_grant(Wait *w) {
 
 /* ---- giving back ---- */
 
-/* Free the word of an entry whose end is ours to make. */
-static void entry_free(Segment *s, Entry *e, uint32_t died, bool wake) {
+/* Free the word of an entry whose end is ours to make, if it still is owner's. */
+static void entry_free(Segment *s, Entry *e, uint32_t owner, uint32_t died, bool wake) {
         uint32_t v = atomic_load(&e->word);
         Keeper *k;
 
         /* Where nobody waits there is no wake to lose. */
-        if (!(v & WORD_WAITERS) && atomic_compare_exchange_strong(&e->word, &v, died)) {
+        if (v == owner && atomic_compare_exchange_strong(&e->word, &v, died)) {
                 STEP(RELEASE_STORED);
                 keeper_drop_entry(s, &e->word);
                 return;
@@ -120,7 +120,7 @@ static void entry_free(Segment *s, Entry *e, uint32_t died, bool wake) {
         v = atomic_load(&e->word);
         /* WAITERS stays: only the head of the queue takes a word that has it, and wakes are not lost
          * to somebody who passes by between this and the wake. */
-        while (word_tid(v) != 0 &&
+        while (word_tid(v) == owner &&
                         !atomic_compare_exchange_weak(&e->word, &v, (v & WORD_WAITERS) | died))
                 ;
         STEP(RELEASE_STORED);
@@ -142,7 +142,7 @@ void hold_put_back(Segment *s, Grant *g, bool died) {
                 if (died)
                         atomic_store(&e->fence, FENCE_CLAIM);
                 /* With a cell of ours the next one sleeps on that, and nobody on the gate. */
-                entry_free(s, e, died ? WORD_DIED : 0, cell == 0);
+                entry_free(s, e, word_tid(atomic_load(&e->word)), died ? WORD_DIED : 0, cell == 0);
                 e = next;
         }
         STEP(RELEASE_GATE_DONE);
@@ -231,7 +231,7 @@ static bool entry_end(Segment *s, Slot *slot, Entry *e, uint64_t fence, bool aba
         STEP(CLAIMED);
         if (e == &slot->gate && !word_is_sentinel(tid))
                 queue_drop_holder(s, slot, tid);
-        entry_free(s, e, abandoned ? WORD_DIED : 0, true);
+        entry_free(s, e, tid, abandoned ? WORD_DIED : 0, true);
         STEP(CLAIM_FREED);
         bell_of_process(s, info);
         r = record_of(s, info);
@@ -268,18 +268,20 @@ int hold_end(Segment *s, Slot *slot, uint64_t fence, bool abandoned, bool locked
         return ended ? 0 : -ESTALE;
 }
 
-void hold_reap(Segment *s, Entry *e, uint32_t v) {
+bool hold_reap(Segment *s, Entry *e, uint32_t v) {
         uint64_t fence = atomic_load(&e->fence), info = atomic_load(&e->info);
         Keeper *k = keeper_any(s);
 
-        if (!k || !fence_take(e, fence, FENCE_CLAIM | k->tid)) {
-                /* Somebody alive ends it: that will wake us. But a record that is gone keeps nothing. */
-                if (fence & FENCE_CLAIM || !k)
-                        return;
-        }
+        /* A claim of somebody alive stands: he is about to free the word. */
+        if (!k || (fence & FENCE_CLAIM && (uint32_t) fence != k->tid && (uint32_t) fence != 0 &&
+                                  word_owner_exists((uint32_t) fence & WORD_TID)))
+                return false;
+        if (!fence_take(e, fence, FENCE_CLAIM | k->tid))
+                return false;
         STEP(CLAIMED);
         (void) atomic_compare_exchange_strong(&e->word, &v, WORD_DIED | (v & WORD_WAITERS));
         bell_of_process(s, info);
+        return true;
 }
 
 /* ---- changing what a hold is ---- */
@@ -305,14 +307,17 @@ static uint32_t move_each(Segment *s, Slot *slot, uint64_t fence, uint64_t info,
         EntryWalk walk;
 
         SLOT_EACH_ENTRY (e, s, slot, walk) {
-                if (atomic_load(&e->fence) != fence || word_tid(atomic_load(&e->word)) == 0)
+                uint32_t owner = word_tid(atomic_load(&e->word));
+
+                /* In this order: an owner of before the look at the fence is the hold's own. */
+                if (owner == 0 || atomic_load(&e->fence) != fence)
                         continue;
                 atomic_store(&e->info, info);
                 (void) atomic_fetch_or(&e->flags, ENTRY_MOVING);
                 STEP(RECORD_MOVING);
                 if (locked)
                         queue_poke_head(s, slot);
-                word_to_record(s, e, info);
+                word_to_record(s, e, owner, info);
                 moved++;
         }
         return moved;

@@ -414,8 +414,9 @@ int hold_move(Segment *s, Slot *slot, uint64_t fence, uint64_t info);
 Entry *hold_find(Segment *s, Slot *slot, uint64_t fence);
 /* End it by force, whoever's it is: 0 or -ESTALE. The next one is told if it was abandoned. */
 int hold_end(Segment *s, Slot *slot, uint64_t fence, bool abandoned, bool locked);
-/* What a record keeps, judged gone: its words become those of a dead owner. */
-void hold_reap(Segment *s, Entry *e, uint32_t v);
+/* What a record keeps, judged gone: its words become those of a dead owner. false: somebody else is
+ * about to end it. */
+bool hold_reap(Segment *s, Entry *e, uint32_t v);
 /* Exclusive to shared, without a moment in between: 0, -ESTALE, -ENOSPC. */
 int hold_downgrade(Segment *s, Grant *g);
 void bell_ring(Segment *s, Slot *slot);

@@ -100,6 +100,9 @@ static bool death_is_settled(Wait *w, Entry *e) {
         return false;
 }
 
+/* How soon to look again after somebody who was about to end a hold. */
+#define CLAIM_USEC 20000
+
 /* A hold that stands on a record: 1 if it does not any more. */
 static bool sentinel_is_over(Wait *w, Entry *e, uint32_t v) {
         uint64_t info = atomic_load(&e->info), fence = atomic_load(&e->fence);
@@ -107,8 +110,11 @@ static bool sentinel_is_over(Wait *w, Entry *e, uint32_t v) {
 
         if (!r || record_judge(r) ||
                         (fence & FENCE_CLAIM && !word_owner_exists((uint32_t) fence & WORD_TID))) {
-                hold_reap(w->s, e, v);
-                return true;
+                if (hold_reap(w->s, e, v))
+                        return true;
+                /* Its wake comes unless it dies on the way, and then its claim is ours. */
+                wait_until(w, clock_usec(CLOCK_BOOTTIME) + CLAIM_USEC);
+                return false;
         }
         wait_watch(w, info);
         return false;

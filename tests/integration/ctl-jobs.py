@@ -304,50 +304,50 @@ def bash_stops_and_continues_it(t):
     env = dict(os.environ, PS1="<prompt>", HISTFILE="/dev/null", TERM="dumb", INPUTRC="/dev/null")
     script = f"echo ready >&{t.report}; trap 'exit 7' USR1; while read -r line; do echo \"got $line\"; done"
     os.environ["SCRIPT"] = env["SCRIPT"] = script
+    master, slave = os.openpty()
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        master, slave = t.master, t.slave
-        os.close(master)
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 1)
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for fd in (0, 1, 2):
             os.dup2(slave, fd)
         os.execvpe("bash", ["bash", "--noprofile", "--norc", "--noediting", "-i"], env)
+    os.close(slave)
     seen = b""
 
     def until(text):
         nonlocal seen
         try:
             while text not in seen:
-                seen += os.read(t.master, 4096)
+                seen += os.read(master, 4096)
         except TimeoutError as error:
             raise TimeoutError(f"no {text!r} in {seen!r}: {error}") from None
         seen = seen[seen.index(text) + len(text):]
 
     until(b"<prompt>")
-    t.type(b'"$COORDCTL" run x sh -c "$SCRIPT"\n')
+    os.write(master, b'"$COORDCTL" run x sh -c "$SCRIPT"\n')
     assert t.reports.readline() == "ready\n"
-    t.type(b"first\n")
+    os.write(master, b"first\n")
     until(b"got first")
     for word in (b"second", b"third"):
-        t.type(b"\x1a")
+        os.write(master, b"\x1a")
         until(b"Stopped")
         until(b"<prompt>")
-        t.type(b'"$COORDCTL" -q run -n x true; echo status-$?\n')
+        os.write(master, b'"$COORDCTL" -q run -n x true; echo status-$?\n')
         until(b"status-1")
         until(b"<prompt>")
-        t.type(b"fg\n")
+        os.write(master, b"fg\n")
         until(b"SCRIPT")
-        t.type(word + b"\n")
+        os.write(master, word + b"\n")
         until(b"got " + word)
-    t.type(b"\x03")
+    os.write(master, b"\x03")
     until(b"<prompt>")
-    t.type(b'echo status-$?\n')
+    os.write(master, b'echo status-$?\n')
     until(b"status-130")
     until(b"<prompt>")
-    t.type(b'"$COORDCTL" run -n x true; echo status-$?\n')
+    os.write(master, b'"$COORDCTL" run -n x true; echo status-$?\n')
     until(b"status-0")
-    t.type(b"exit 0\n")
+    os.write(master, b"exit 0\n")
     os.waitpid(pid, 0)
 
 
@@ -370,30 +370,32 @@ CASES = [
 ]
 
 
-def session_of(leader):
-    """The processes on the terminal of a case."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+def family_of(leader):
+    """The processes of a case: those in its session, and its descendants."""
+    found = {leader}
+    for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         try:
-            if os.getsid(int(name)) == leader:
-                found.append(int(name))
-        except ProcessLookupError:
+            with open(f"/proc/{pid}/stat") as f:
+                parent = int(f.read().rpartition(")")[2].split()[1])
+            if os.getsid(pid) in found or parent in found:
+                found.add(pid)
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return found
 
 
-def end_session(leader):
+def end_family(leader):
     """Kill what a case that failed left running."""
-    for pid in session_of(leader):
+    for pid in family_of(leader) - {leader}:
         os.kill(pid, signal.SIGKILL)
 
 
 def hang(number, frame):
     """Tell where everybody stands."""
     states = []
-    for pid in session_of(os.getpid()):
+    for pid in family_of(os.getpid()):
         with open(f"/proc/{pid}/cmdline") as f:
-            states.append(f"{pid} {state(pid)} {f.read()[:40]!r}")
+            states.append(f"{pid} {state(pid)} {f.read()[:60]!r}")
     raise TimeoutError(f"hangs; processes: " + ", ".join(states))
 
 
@@ -418,7 +420,7 @@ def run_case(case):
     except BlockingIOError:
         why = f"status {status:#x}"
     os.close(reader)
-    end_session(pid)
+    end_family(pid)
     if status == 0:
         print(f"ok {case.__name__}", flush=True)
     else:
