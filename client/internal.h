@@ -6,7 +6,7 @@
 
 #include <coord/client.h>
 
-#include "segment/segment.h"
+#include "segment/fast.h"
 #include "util/owner.h"
 #include "util/util.h"
 

@@ -72,6 +72,8 @@ static int parse_option(int c) {
         uint64_t n = 0;
         int r = 0;
 
+        if (c == '?')
+                return -EINVAL;
         if (c != 'b' && c != 'v' && c != 't' && c != 'w' && c != '2')
                 r = parse_number(optarg, UINT64_MAX - 1, &n);
         switch (c) {

@@ -8,7 +8,7 @@
 #include <check.h>
 #include <sys/types.h>
 
-#include "segment/segment.h"
+#include "segment/fast.h"
 
 #define assert_result(expression, want) ck_assert_int_eq((expression), (want))
 
