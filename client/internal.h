@@ -166,7 +166,7 @@ int owner_parse(const char *text, Owner *ret);
 /* How long making a new name may take where the caller has no timeout. */
 #define LOOKUP_USEC (2 * USEC_PER_SEC)
 /* The same for a caller that does not wait. */
-#define LOOKUP_TRY_USEC 200000
+#define LOOKUP_TRY_USEC USEC_PER_SEC
 int slot_get(Segment *s, const Key *key, uint64_t timeout_usec, Slot **ret, uint32_t *ret_gen);
 /* Declare a capacity: -ERANGE if there is another, unless it shall change; -ESTALE if the slot is another
  * name's by now; -ETIMEDOUT. */

@@ -12,7 +12,7 @@
 /* How soon to look again where nothing can be slept on, for want of descriptors or memory. */
 #define AGAIN_USEC 10000
 /* A try takes the queue lock too; whoever keeps it that long is stopped. */
-#define TRY_USEC 200000
+#define TRY_USEC 1000000
 
 void wait_block(Wait *w, Word *word, uint32_t value) {
         if (!w->words) {
