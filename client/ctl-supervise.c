@@ -43,6 +43,7 @@ typedef struct Supervisor {
         bool ended;        /* the command, not its descendants */
         bool all_ended;
         bool stopped;
+        bool resume;    /* the command must go on, unless it was continued already */
         bool continued; /* coordctl itself, since it last slept */
         int status;     /* of waitpid() */
 } Supervisor;
@@ -153,9 +154,10 @@ static void pass_signals(Supervisor *s) {
                 s->continued = s->continued || si.ssi_signo == SIGCONT;
                 if (si.ssi_signo == SIGCHLD || has_reached_child(s, &si))
                         continue;
-                /* The shell continues the whole group; a second one is for a command that needs it. */
-                if (si.ssi_signo == SIGCONT && !s->stopped)
+                if (si.ssi_signo == SIGCONT) {
+                        s->resume = s->stopped;
                         continue;
+                }
                 if (s->run->verbose) {
                         char buffer[16];
 
@@ -194,11 +196,11 @@ static bool stop_by(int signo) {
 
 /* The command was stopped by signo: stop too, as the shell expects, and go on with it. */
 static void stop_along(Supervisor *s, int signo) {
-        pid_t group;
-
-        /* Stopped together, and continued together: the command's turn just comes later. */
-        if (s->continued)
+        /* Continued already; together with the command, or for it. */
+        if (s->continued) {
+                s->resume = true;
                 return;
+        }
         if (signo == SIGSTOP) {
                 /* By hand, and only the command: whoever did it will continue the command alone. Or by
                  * the command itself, which gave the terminal back. */
@@ -206,12 +208,7 @@ static void stop_along(Supervisor *s, int signo) {
                         return;
                 signo = SIGTSTP;
         }
-        if (!stop_by(signo))
-                return;
-        group = getpgid(s->run->child);
-        if (group > 0)
-                (void) kill(group == getpgrp() ? s->run->child : -group, SIGCONT);
-        s->stopped = false;
+        s->resume = stop_by(signo);
 }
 
 static void note_status(Supervisor *s, pid_t pid, int status) {
@@ -230,6 +227,16 @@ static void note_status(Supervisor *s, pid_t pid, int status) {
         }
 }
 
+/* Continue the command if it still stands where it was seen to stop. A shell continues the whole group;
+ * a SIGCONT of ours that comes after that one would undo the next Ctrl-Z. */
+static void resume(Supervisor *s) {
+        pid_t group = getpgid(s->run->child);
+
+        s->resume = s->stopped = false;
+        if (group > 0)
+                (void) kill(group == getpgrp() ? s->run->child : -group, SIGCONT);
+}
+
 static void reap(Supervisor *s) {
         bool scoped = s->run->scope.active;
         /* Read each time, for that is what takes the news from its descriptor. */
@@ -240,8 +247,12 @@ static void reap(Supervisor *s) {
         do {
                 pid = waitpid(scoped ? -1 : s->run->child, &status,
                                 WUNTRACED | WCONTINUED | WNOHANG);
+                if (pid == s->run->child)
+                        s->resume = false;
                 if (pid > 0)
                         note_status(s, pid, status);
+                else if (s->resume)
+                        resume(s);
         } while (pid > 0 && (scoped || !s->ended));
         s->all_ended = scoped ? pid < 0 && errno == ECHILD && !populated : s->ended;
 }
