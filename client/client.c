@@ -198,8 +198,9 @@ static int client_attach(coord_client *c, Segment **ret) {
                 }
         }
         lite_unlock(&c->lock);
-        if (r < 0)
-                return client_fail(r, "%s", message[0] ? message : strerror(-r));
+        if (r < 0) /* a place that can't be is nothing to talk to, not a thing not found */
+                return client_fail(r == -ENOENT || r == -ENOTDIR ? -EUNATCH : r, "%s",
+                                message[0] ? message : strerror(-r));
         *ret = s;
         return 0;
 }

@@ -21,6 +21,7 @@
 #include "ctl-run.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,7 +39,25 @@ typedef struct ChildStart {
         int report_fd;
 } ChildStart;
 
+/* Whether a command that is looked for in PATH is there at all: a directory of PATH that may not be
+ * searched makes execvp() say EACCES, as if it were. */
+static bool is_in_path(const char *command) {
+        const char *path = getenv("PATH"), *end;
+        char file[PATH_MAX];
+
+        for (; path; path = *end ? end + 1 : NULL) {
+                end = strchrnul(path, ':');
+                if (snprintf(file, sizeof(file), "%.*s/%s", (int) (end - path), path, command) <
+                                                (int) sizeof(file) &&
+                                access(file, F_OK) == 0)
+                        return true;
+        }
+        return false;
+}
+
 static int tell_failure(const char *command, int error) {
+        if (error == EACCES && !strchr(command, '/') && !is_in_path(command))
+                error = ENOENT;
         ctl_message("cannot run '%s': %s", command, strerrordesc_np(error));
         return error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }
@@ -79,7 +98,7 @@ static int child_main(void *arg) {
         (void) execvp(run->command[0], run->command);
         error = errno;
         (void) syscall(SYS_write, start->report_fd, &error, sizeof(error));
-        _exit(error == ENOENT ? EXIT_COMMAND_NOT_FOUND : EXIT_CANNOT_EXECUTE);
+        _exit(EXIT_CANNOT_EXECUTE);
 }
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -166,14 +185,14 @@ int child_go(Run *run) {
 /**
  * child_report() - whether the child has left our memory: it became the command, or ended
  *
- * To be called when report_fd is readable. Why it did not become the command is told here.
+ * To be called when report_fd is readable. Why it did not become the command is told here, and set as exec_status.
  */
 bool child_report(Run *run) {
         int error;
         ssize_t n = read(run->report_fd, &error, sizeof(error));
 
         if (n == sizeof(error)) {
-                (void) tell_failure(run->command[0], error);
+                run->exec_status = tell_failure(run->command[0], error);
                 return false;
         }
         run->report_fd = safe_close(run->report_fd);

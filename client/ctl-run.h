@@ -42,10 +42,11 @@ typedef struct Run {
         bool is_guard; /* of --scope: the outer process, whose child is the inner one */
         pid_t guard;   /* in the inner one */
         pid_t child;
-        sigset_t mask; /* of signals, for the command */
-        int go_fd;     /* a byte written here lets the child exec */
-        int report_fd; /* end of file when it did, or the errno of why it could not */
-        int signal_fd; /* the signals of supervise_signals() */
+        sigset_t mask;   /* of signals, for the command */
+        int go_fd;       /* a byte written here lets the child exec */
+        int report_fd;   /* end of file when it did, or the errno of why it could not */
+        int exec_status; /* 126 or 127 if it could not */
+        int signal_fd;   /* the signals of supervise_signals() */
 } Run;
 
 /* ---- ctl-child.c: the process that becomes the command ------------------------------------- */

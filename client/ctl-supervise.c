@@ -341,5 +341,7 @@ int supervise(Run *run) {
                 (void) child_report(run);
         run->signal_fd = safe_close(run->signal_fd);
         run->child = 0;
+        if (run->exec_status)
+                return run->exec_status;
         return WIFEXITED(s.status) ? WEXITSTATUS(s.status) : EXIT_SIGNAL_BASE + WTERMSIG(s.status);
 }

@@ -64,6 +64,9 @@ static void worker_round(Worker *w) {
         uint64_t until, alarm = USEC_INFINITE;
         size_t n;
 
+        /* After control was read: a stop that comes from now on changes it. */
+        if (atomic_load(&w->stop) != 0)
+                return;
         lite_lock(&w->lock);
         worker_steps(w);
         n = worker_words(w, sleeps, &until);

@@ -15,6 +15,11 @@ statuses() {
         expect 127 ctl run x nosuchcommand
         says "cannot run 'nosuchcommand'"
         expect 127 ctl run x /nosuch/command
+        # A directory of PATH that nobody may search hides nothing.
+        mkdir -p "$work/closed"
+        chmod 0 "$work/closed"
+        PATH=$work/closed:$PATH expect 127 ctl run x nosuchcommand
+        PATH=$work/closed:$PATH expect 127 ctl run -F x nosuchcommand
         expect 126 ctl run x /
         expect 126 ctl run x "$work/out"
         says 'Permission denied'
