@@ -75,7 +75,8 @@ typedef struct Slot {
         Word name_len;
         uint32_t pad0;
         Word64 free_at; /* lock delay: nobody is granted before (CLOCK_BOOTTIME, microseconds) */
-        uint32_t pad[6];
+        Word64 dying;   /* record of the last waiter that was trimmed after its keeper's death */
+        uint32_t pad[4];
         Word64 name[32]; /* padded with zeroes */
 } Slot;
 

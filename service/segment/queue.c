@@ -77,6 +77,9 @@ void queue_trim(Segment *s, Slot *slot) {
                 }
                 if (cell_is_live(c))
                         return;
+                if (atomic_load(&c->own) &
+                                WORD_DIED) /* for who sleeps where it may still: start_locked() */
+                        atomic_store(&slot->dying, atomic_load(&c->info));
                 atomic_store(&slot->tail, pred_index(atomic_load(&c->pred)));
                 STEP(TRIMMED);
                 cell_free(c);

@@ -212,6 +212,7 @@ static void slot_fill(Segment *s, Slot *slot, const Key *key) {
         atomic_store(&slot->flags, watched ? SLOT_WATCHED : 0);
         atomic_store(&slot->upgrader, 0);
         atomic_store(&slot->free_at, 0);
+        atomic_store(&slot->dying, 0);
         atomic_store(&slot->gate.fence, 0);
         for (size_t i = 0; i < (key->len + 7) / 8; i++)
                 atomic_store_explicit(&slot->name[i], key->words[i], memory_order_relaxed);

@@ -82,6 +82,17 @@ void wait_abandon(Wait *w) {
 
 /* ---- beginning ---- */
 
+/* As queue_skip() does: a thread of a waiter that died may be asleep where we are about to be. */
+static void watch_dying(Wait *w) {
+        uint64_t info = atomic_load(&w->slot->dying);
+        Record *r = info != 0 ? record_of(w->s, info) : NULL;
+
+        if (r && !record_judge(r))
+                wait_watch(w, info);
+        else if (info != 0)
+                atomic_store(&w->slot->dying, 0);
+}
+
 static int start_locked(Wait *w, bool try_only) {
         Slot *slot = w->slot;
         int r;
@@ -113,6 +124,7 @@ static int start_locked(Wait *w, bool try_only) {
         }
         (void) atomic_fetch_or(&slot->gate.word, WORD_WAITERS);
         STEP(GATE_CLOSED);
+        watch_dying(w);
         return 0;
 }
 
